@@ -1,0 +1,1 @@
+"""luxvox: a 3D foundation model for light-sheet fluorescence microscopy."""
