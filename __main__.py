@@ -1,0 +1,281 @@
+"""The one command line, `luxvox`: a thin table of verbs.
+
+Lives in the root because it calls every room. Bodies are imported inside the verbs, so that
+`luxvox --help` loads typer and nothing heavy. `main` turns every mistake of the user into one line.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import __version__
+from .configs.errors import InputError
+
+# In every version of typer, with click inside or beside it: wrong options, missing arguments.
+_UsageError = typer.BadParameter.__bases__[0]
+
+_EXIT_MISTAKE = 2
+_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+command = typer.Typer(
+    name="luxvox",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A 3D foundation model for light-sheet fluorescence microscopy.",
+    epilog="Start with `luxvox demo`, or with `luxvox audit DATASET` on your own volumes.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Dataset = Annotated[
+    str,
+    typer.Argument(metavar="DATASET", help="A list (CSV), a folder, a glob, or one volume."),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"luxvox {__version__}")
+        raise typer.Exit
+
+
+@command.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works at any place.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the verb; `main` reads --debug itself."""
+
+
+@command.command()
+def doctor(json: Json = False) -> None:
+    """Say what is installed, which devices there are, and whether reading and writing work.
+
+    Exit code 1 where something is broken.
+
+    Example: `luxvox doctor`
+    """
+    from .predict.doctor import doctor_command
+
+    if not doctor_command(json_out=json):
+        raise typer.Exit(1)
+
+
+@command.command()
+def info(
+    volumes: Annotated[
+        list[str], typer.Argument(metavar="VOLUME...", help="Files or folders of any format.")
+    ],
+) -> None:
+    """Say what volumes are: axes, levels, voxel size, chunks, intensity, and what is missing.
+
+    Example: `luxvox info brain.ome.zarr stack.tif`
+    """
+    from .data.info import info_command
+
+    info_command(volumes)
+
+
+@command.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A volume of any readable format.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A name in .ome.zarr or .ome.tif.")],
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(metavar="'Z Y X'", help="In micrometres, in place of what the file says."),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(metavar="ORDER", help="How the array lies in the file, as in: xyz, tczyx."),
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Keep one channel, by index (from 0) or name.")
+    ] = None,
+    time: Annotated[int, typer.Option(min=0, help="Which time point, from 0.")] = 0,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Array of an HDF5 or Zarr container, or series of a TIFF."),
+    ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="It holds labels: coarser levels keep the commonest one."),
+    ] = False,
+    ngff: Annotated[
+        Literal["0.4", "0.5"], typer.Option(help="OME-Zarr version; 0.4 for older viewers.")
+    ] = "0.5",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what stands at OUT.")
+    ] = False,
+) -> None:
+    """Write any readable volume as multiscale OME-Zarr or as OME-TIFF, block by block.
+
+    Example: `luxvox convert stack.tif stack.ome.zarr --voxel-size '6 1.62 1.62'`
+    """
+    from .data.convert import convert_command
+
+    convert_command(
+        source, out, voxel_size=voxel_size, axes=axes, channel=channel, time=time, ngff=ngff,
+        overwrite=overwrite, labels=labels, dataset=dataset,
+    )  # fmt: skip
+
+
+@command.command()
+def audit(
+    dataset: Dataset,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the findings there as well.")
+    ] = None,
+) -> None:
+    """Find what is wrong with a list before anybody trains on it. Exit code 2 if there are errors.
+
+    Looks for damaged files, duplicates, groups in two splits, wrong axes, missing captions and more.
+
+    Example: `luxvox audit mydata/dataset.csv`
+    """
+    from .data.audit import audit_command
+
+    audit_command(dataset, json)
+
+
+@command.command()
+def pretrain(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped one.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys, dotted: encoder.size=small"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in out=RUN.")
+    ] = False,
+) -> None:
+    """Learn from volumes without labels; weights, curves and pictures land in the folder out=RUN.
+
+    On several GPUs: `accelerate launch -m luxvox.pretrain RECIPE KEY=VALUE ...`
+
+    Example: `luxvox pretrain cpu_real data=mydata/dataset.csv out=runs/first steps=500`
+    """
+    from .pretrain.__main__ import pretrain_command
+
+    pretrain_command(recipe, overrides or [], resume=resume)
+
+
+@command.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a pretraining run.")],
+) -> None:
+    """Write RUN/report.html anew: one self-contained page. Works while a run is going, too.
+
+    Example: `luxvox report runs/first`
+    """
+    from .report.pretrain import write_pretrain_report
+
+    typer.echo(write_pretrain_report(run))
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m luxvox`; never returns."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: what stands after `luxvox`.
+
+    Returns:
+        Exit code: 0 done, 1 a defect or a failed check, 2 a mistake of the user, 130 interrupted.
+    """
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
+    try:
+        # Not standalone: errors come back here, so that all kinds are shown alike.
+        code = command(args=arguments, prog_name="luxvox", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        code, message = _explain(error, arguments)
+        if message:
+            print(f"error: {message}" if code != _EXIT_INTERRUPTED else message, file=sys.stderr)
+    if code == _EXIT_INTERRUPTED:
+        print(_interrupted(arguments), file=sys.stderr)
+    return code or 0
+
+
+def _explain(error: BaseException, arguments: list[str]) -> tuple[int, str]:
+    """Exit code and one line for what went wrong; empty where there is nothing to say."""
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return _EXIT_INTERRUPTED, ""
+    if isinstance(error, InputError):
+        return _EXIT_MISTAKE, _one_line(error)
+    if isinstance(error, _UsageError):
+        verb = arguments[0] if arguments and arguments[0] in _verbs() else ""
+        message = _one_line(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+        return _EXIT_MISTAKE, f"{message} See: {' '.join(['luxvox', verb]).strip()} --help"
+    if isinstance(error, OSError) and error.errno in _DISK_PROBLEMS:
+        place = f"{error.filename}: " if error.filename else ""
+        return _EXIT_MISTAKE, place + _DISK_PROBLEMS[error.errno]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return _EXIT_MISTAKE, f"out of memory ({_one_line(error)}); {_LESS_MEMORY}"
+    return 1, f"{type(error).__name__}: {_one_line(error)} [{_keep_traceback()}]"
+
+
+_DISK_PROBLEMS = {
+    errno.EACCES: "permission denied; choose a place that you may write to (and read from)",
+    errno.EPERM: "not permitted; choose a place that you may write to",
+    errno.EROFS: "this file system is read-only; choose another place",
+    errno.ENOSPC: "no space left on the device; free some, or choose another place. What was "
+    "written before stays usable",
+    errno.EDQUOT: "your quota on this file system is used up; free some space, or choose another "
+    "place. What was written before stays usable",
+}
+_LESS_MEMORY = (
+    "lower batch_size (and raise accumulate), data.crop.shape or encoder.size, or set "
+    "encoder.checkpoint_activations=true"
+)
+
+
+def _verbs() -> list[str]:
+    return [entry.callback.__name__ for entry in command.registered_commands if entry.callback]
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split()) or "no further message"
+
+
+def _keep_traceback() -> str:
+    """Write the traceback of a defect to a file: a long run must not have to be repeated for it."""
+    from .data.intensity_cache import cache_home
+
+    path = cache_home() / "last_error.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return "a defect of luxvox? --debug shows the traceback"
+    return f"a defect of luxvox? The traceback is in {path}"
+
+
+def _interrupted(arguments: list[str]) -> str:
+    """Say how to go on, with the very command where there is one."""
+    if arguments[:1] != ["pretrain"]:
+        return "interrupted; what was written whole stays, run the same command again"
+    again = [word for word in arguments if word != "--resume"] + ["--resume"]
+    return f"interrupted; go on from the last checkpoint with: luxvox {shlex.join(again)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Volumes in, crops out: the doors, lists, normalisation, crops, banks and phantoms."""

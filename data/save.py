@@ -1,0 +1,192 @@
+"""The one way out: arrays and volumes to multiscale OME-Zarr or OME-TIFF, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..configs.errors import InputError
+from .ome_zarr import METADATA_FILES
+from .tiff_writer import write_ome_tiff
+from .volume import Volume
+from .voxel import VoxelSize, check_voxel_size
+from .zarr_writer import ReadBox, ZarrPlan, write_zarr
+
+_TIFF_SUFFIXES = (".ome.tif", ".ome.tiff")
+
+
+def save_volume(
+    source: np.ndarray | Volume,
+    out: str | os.PathLike[str],
+    *,
+    voxel_size_um: VoxelSize | None,
+    axes: str = "zyx",
+    kind: Literal["image", "labels"] = "image",
+    channel_names: Sequence[str] | None = None,
+    ngff: Literal["0.4", "0.5"] = "0.5",
+    chunks: tuple[int, int, int] | None = None,
+    shards: tuple[int, int, int] | None = None,
+    overwrite: bool = False,
+    translation_um: VoxelSize | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a volume to a `.zarr` (multiscale OME-Zarr) or an `.ome.tif`.
+
+    It is written beside its place under a temporary name and then renamed, so what stands at `out`
+    is always whole. A volume is read in blocks and may be larger than memory.
+
+    Args:
+        source: [Z, Y, X] or [C, Z, Y, X] (anything that numpy can slice), or an opened volume, of
+            which level 0 is written.
+        out: ends in .zarr, .ome.tif or .ome.tiff.
+        voxel_size_um: (z, y, x); None takes that of a volume, and is otherwise unknown.
+        axes: of an array: "zyx" or "czyx". A volume brings its own.
+        kind: images are averaged in coarser levels; labels keep their most frequent value.
+        channel_names: one for each channel.
+        ngff: version of OME-Zarr; 0.4 is Zarr v2, for older viewers.
+        chunks: (z, y, x); None cuts sides longer than 96 voxels into 64s.
+        shards: (z, y, x), multiples of the chunks; None gives sides of about 256.
+        overwrite: replace what stands at `out`.
+        translation_um: (z, y, x) of the centre of the first voxel.
+        progress: told (voxels written, voxels in all) as it goes.
+
+    Returns:
+        The path of what was written.
+
+    Raises:
+        InputError: something stands there already, an unknown ending, a number type that cannot be
+            stored, an unwritable or full disk.
+    """
+    out = Path(out).expanduser()
+    if ngff not in ("0.4", "0.5"):
+        raise InputError(f"ngff: found {ngff!r}, expected '0.5' or '0.4'")
+    if kind not in ("image", "labels"):
+        raise InputError(f"kind: found {kind!r}, expected 'image' or 'labels'")
+    as_tiff = out.name.lower().endswith(_TIFF_SUFFIXES)
+    if not as_tiff and out.suffix.lower() != ".zarr":
+        raise InputError(f"{out}: cannot tell the format, expected a name in .ome.zarr or .ome.tif")
+    if isinstance(source, Volume):
+        voxel_size_um = voxel_size_um or source.voxel_size_um
+        translation_um = translation_um or source.levels[0].translation_um
+        axes = "czyx" if source.num_channels > 1 else "zyx"
+        channel_names = channel_names or _own_names(source)
+    if voxel_size_um is not None:
+        voxel_size_um = check_voxel_size(voxel_size_um, f"{out}: voxel size")
+    shape, dtype, read = _reading(source, axes, kind, str(out))
+    names = tuple(channel_names or ())
+    if names and len(names) != shape[0]:
+        raise InputError(f"{out}: {len(names)} channel names for {shape[0]} channels")
+    report = progress or (lambda done, total: None)
+    with _in_place(out, overwrite, source) as temporary:
+        if as_tiff:
+            write_ome_tiff(temporary, shape, dtype, axes, read, report, voxel_size_um, names)
+        else:
+            plan = ZarrPlan(
+                shape=shape[1:],
+                channels=shape[0],
+                dtype=dtype,
+                axes=axes,
+                kind=kind,
+                ngff=ngff,
+                name=out.name.removesuffix(".zarr").removesuffix(".ome"),
+                voxel_size_um=voxel_size_um,
+                translation_um=translation_um,
+                channel_names=names,
+                chunks=chunks,
+                shards=shards,
+            )
+            write_zarr(temporary, plan, read, report)
+    return out
+
+
+def _own_names(volume: Volume) -> tuple[str, ...]:
+    """Names that a file gave; bare numbers are only ours."""
+    return () if all(name.isdigit() for name in volume.channel_names) else volume.channel_names
+
+
+def _reading(
+    source: Any, axes: str, kind: str, out: str
+) -> tuple[tuple[int, int, int, int], np.dtype, ReadBox]:
+    """Give (C, Z, Y, X), the number type to store, and a function that reads a box of a channel."""
+    if not isinstance(source, Volume) and not hasattr(source, "shape"):
+        source = np.asarray(source)
+    dtype = np.dtype(source.dtype)
+    if dtype.kind not in "uifb" or (kind == "labels" and dtype.kind == "f") or dtype.itemsize > 8:
+        wanted = "integers" if kind == "labels" else "integers or floats"
+        raise InputError(f"{out}: {kind} of type {dtype}, expected {wanted}")
+    # Viewers do not know truth values; a mask is stored as 0 and 1.
+    dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+    if isinstance(source, Volume):
+        shape = (source.num_channels, *source.shape)
+    elif axes not in ("zyx", "czyx"):
+        raise InputError(f"{out}: axes {axes!r}, expected 'zyx' or 'czyx'")
+    elif len(source.shape) != len(axes) or min(source.shape) == 0:
+        raise InputError(f"{out}: an array of shape {tuple(source.shape)} for axes {axes!r}")
+    else:
+        shape = (1, *source.shape) if axes == "zyx" else tuple(source.shape)
+
+    def read(channel: int, box: tuple[slice, slice, slice]) -> np.ndarray:
+        if isinstance(source, Volume):
+            origin = tuple(part.start for part in box)
+            size = tuple(part.stop - part.start for part in box)
+            block = source.read(origin, size, channels=channel)[0]
+        else:
+            block = np.asarray(source[box] if axes == "zyx" else source[(channel, *box)])
+        return block.astype(dtype, copy=False)
+
+    return shape, dtype, read
+
+
+@contextmanager
+def _in_place(out: Path, overwrite: bool, source: object) -> Iterator[Path]:
+    """Give a temporary path beside `out` and rename it when all went well, else remove it."""
+    _check_place(out, overwrite, source)
+    mark = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary = out.with_name(f".{out.name}.writing-{mark}")
+    aside = out.with_name(f".{out.name}.replaced-{mark}")
+    try:
+        yield temporary
+        if out.is_dir():
+            out.rename(aside)  # a folder cannot be replaced in one step
+        temporary.replace(out)
+    except OSError as error:
+        if aside.exists() and not out.exists():
+            aside.rename(out)
+        reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+        why = reasons.get(error.errno or 0, error.strerror or str(error))
+        raise InputError(f"{out}: cannot be written: {why}") from error
+    finally:
+        for leftover in (temporary, aside):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def _check_place(out: Path, overwrite: bool, source: object) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: its folder cannot be made: {error.strerror}") from error
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: no permission to write into {out.parent}")
+    if isinstance(source, Volume):
+        from_path = Path(source.path).expanduser().resolve()
+        to_path = out.resolve()
+        if to_path == from_path or to_path in from_path.parents or from_path in to_path.parents:
+            raise InputError(f"{out}: would be written over its own source {source.path}")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{out}: exists already; choose another name or pass --overwrite")
+    # Never remove a folder that is not ours to remove.
+    if out.is_dir() and not any((out / name).exists() for name in METADATA_FILES):
+        raise InputError(f"{out}: a folder that is no Zarr store stands there; remove it yourself")

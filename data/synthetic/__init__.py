@@ -1,0 +1,1 @@
+"""Simulated structures with captions, one structure a file."""

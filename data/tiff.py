@@ -1,0 +1,147 @@
+"""TIFF, OME-TIFF, ImageJ TIFF, and folders of TIFF slices.
+
+Uncompressed data that lie in one piece are mapped; everything else is decoded strip by strip (or
+tile by tile) through the cache, so that a crop touches only the strips it crosses.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from ..configs.errors import InputError
+from .axes import FileContents, FileLevel, assume_axes, parse_axes
+from .cache import decoded_cache, file_key
+from .voxel import unit_to_um
+
+SUFFIXES = (".tif", ".tiff")
+_JPEG = (6, 7, 33007, 34892)  # compressions whose tables lie in tags of the page
+ERRORS = (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError)
+
+
+@dataclass
+class TiffReader:
+    """Reads boxes of one series of a TIFF file."""
+
+    path: str
+    series: int
+    _handle: tifffile.TiffFile | None = field(default=None, repr=False)
+    _process: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __getstate__(self) -> dict:
+        """Leave the open handle behind: the other process opens its own."""
+        return {"path": self.path, "series": self.series}
+
+    def __setstate__(self, state: dict) -> None:
+        """Come back closed; the file is opened at the first read."""
+        self.__init__(**state)
+
+    def _open(self) -> tifffile.TiffFile:
+        # A forked worker shares the file position of its parent: it must have a handle of its own.
+        with self._lock:
+            if self._handle is None or self._process != os.getpid():
+                self._handle, self._process = tifffile.TiffFile(self.path), os.getpid()
+            return self._handle
+
+    def read(self, level: int, box: tuple[slice, ...]) -> np.ndarray:
+        """Give a box of a level (pyramids in SubIFDs are levels)."""
+        try:
+            return read_box(self._open().series[self.series].levels[level], box, self._lock)
+        except InputError:
+            raise
+        except Exception as error:  # codecs raise types of their own, one for each codec
+            raise InputError(
+                f"{self.path}: truncated or corrupt TIFF ({error}); fetch the file again"
+            ) from error
+
+
+def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) -> FileContents:
+    """Describe a TIFF file.
+
+    Args:
+        path: the file.
+        axes: the order in which the array lies in the file, in place of what it says of itself.
+        dataset: number of the image series in a file of several; None is the first.
+
+    Raises:
+        InputError: no TIFF, cut short, no such series, or not a volume.
+    """
+    reader = TiffReader(path, _series_number(path, dataset))
+    try:
+        file = reader._open()
+        count = len(file.series)
+        if reader.series >= count:
+            raise InputError(f"{path}: no series {reader.series}, it has {count}")
+        series = file.series[reader.series]
+        names, notes = _series_axes(file, series, axes, path)
+        check_complete(file, path)
+        sizes, more = voxel_sizes(file, reader.series)
+        channel_names = channel_names(file, reader.series)
+    except ERRORS as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read as TIFF ({error})") from error
+    finest = series.shape
+    levels = tuple(
+        FileLevel(
+            shape=tuple(level.shape),
+            size_um=_scaled_sizes(names, sizes, finest, level.shape),
+            chunks=_chunks(level),
+        )
+        for level in series.levels
+    )
+    kind = {"ome": "ome-tiff", "imagej": "imagej tiff"}.get(series.kind, "tiff")
+    return FileContents(
+        kind, names, np.dtype(series.dtype), levels, reader, channel_names, (*notes, *more)
+    )
+
+
+def _series_number(path: str, dataset: str | None) -> int:
+    if dataset is None:
+        return 0
+    if not dataset.strip().isdigit():
+        raise InputError(f"{path}: dataset {dataset!r}, expected the number of a series (0, 1 ...)")
+    return int(dataset)
+
+
+def _series_axes(
+    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, axes: str | None, path: str
+) -> tuple[str, list[str]]:
+    ndim = len(series.shape)
+    if axes is not None:
+        return parse_axes(axes, ndim, path), []
+    # tifffile's I (pages), Q (unknown) and similar say nothing: plain pages are planes in z.
+    stated = series.axes.lower()
+    if set(stated) <= set("tczyxs"):
+        if ndim < 3:
+            raise InputError(f"{path}: a 2D image, expected a volume (sizes {series.shape})")
+        return parse_axes(stated, ndim, path), []
+    if stated.endswith("yxs") and ndim == 4:
+        return "zyxs", ["axes not stated, pages read as z"]
+    return assume_axes(ndim, path), ["axes not stated, pages read as z"]
+
+
+def _chunks(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
+    outer = len(series.shape) - len(series.keyframe.shape)
+    return (1,) * outer + tuple(series.keyframe.chunks)
+
+
+def _scaled_sizes(
+    names: str, sizes: dict[str, float | None], finest: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[float | None, ...]:
+    result: list[float | None] = []
+    for axis, whole, here in zip(names, finest, shape, strict=True):
+        size = sizes.get(axis)
+        result.append(None if size is None else size * round(whole / here))
+    return tuple(result)
+
+

@@ -1,0 +1,1 @@
+"""The network: patches, positions in micrometres, encoder, decoders, text, losses, weights files."""

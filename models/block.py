@@ -1,0 +1,103 @@
+"""The transformer block: pre-norm, rotary attention with qk-norm, SwiGLU, LayerScale."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .position import RotaryTable, rotate
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention over heads.
+
+    Args:
+        query: [B, Tq, H, D].
+        key: [B, Tk, H, D].
+        value: [B, Tk, H, Dv].
+        key_mask: [B, Tk] bool, False = gets no attention; None takes the path without a mask.
+
+    Returns:
+        [B, Tq, H*Dv], dtype of value.
+    """
+    # Under autocast the rotation gives float32 while value is bfloat16; attention wants one dtype.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    out = F.scaled_dot_product_attention(
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attn_mask=None if key_mask is None else key_mask[:, None, None, :],
+    )
+    return rearrange(out, "b h t d -> b t (h d)")
+
+
+def init_linear(linear: nn.Linear) -> nn.Linear:
+    """Xavier-uniform weights, zero bias: what masked autoencoders start from (arXiv 2111.06377)."""
+    nn.init.xavier_uniform_(linear.weight)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
+class Attention(nn.Module):
+    """Self-attention with queries and keys normalised per head, and a learned sharpness each."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, width // heads
+        self.qkv = init_linear(nn.Linear(width, 3 * width))
+        self.sharpness = nn.Parameter(torch.ones(heads, 1))
+        self.proj = init_linear(nn.Linear(width, width))
+
+    def forward(self, x: Tensor, table: RotaryTable, key_mask: Tensor | None) -> Tensor:
+        """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
+        # Queries and keys of all heads are normalised and turned together: fewer passes.
+        qkv = self.qkv(x).unflatten(-1, (3 * self.heads, self.head_dim))
+        query_key, value = qkv[:, :, : 2 * self.heads], qkv[:, :, 2 * self.heads :]
+        query_key = rotate(F.layer_norm(query_key, (self.head_dim,)), table)
+        query, key = query_key.chunk(2, dim=2)
+        return self.proj(attend(query * self.sharpness, key, value, key_mask))
+
+
+class Block(nn.Module):
+    """x + LayerScale(attention(norm(x))), then the same with SwiGLU.
+
+    Args:
+        width: of the tokens.
+        heads: that share the width.
+        mlp_ratio: hidden width of SwiGLU over width; 8/3 costs what a plain MLP of 4 does.
+        layer_scale: first value of both residual scales.
+        drop_path: share of samples that skip a branch while training.
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, layer_scale: float, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        from timm.layers.drop import DropPath
+
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.scale1 = nn.Parameter(torch.full((width,), layer_scale))
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = make_swiglu(width, mlp_ratio)
+        self.scale2 = nn.Parameter(torch.full((width,), layer_scale))
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor, table: RotaryTable, key_mask: Tensor | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
+        branch = self.drop_path(self.attention(self.norm1(x), table, key_mask))
+        x = torch.addcmul(x, branch, self.scale1)
+        return torch.addcmul(x, self.drop_path(self.mlp(self.norm2(x))), self.scale2)
+
+
+def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
+    """timm's SwiGLU (arXiv 2002.05202) with a hidden width rounded to a multiple of 8."""
+    from timm.layers.mlp import SwiGLU
+
+    mlp = SwiGLU(width, 8 * round(width * mlp_ratio / 8))
+    for linear in (mlp.fc1_g, mlp.fc1_x, mlp.fc2):
+        init_linear(linear)
+    return mlp

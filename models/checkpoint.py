@@ -1,0 +1,187 @@
+"""Weights folders: model.safetensors + config.json + README.md (the card); all or nothing.
+
+Training checkpoints with optimiser and position in the data are the training loop's; this is what
+users keep and share.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..configs.errors import InputError
+
+FORMAT_VERSION = 1
+TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+CONFIG_KEYS = (
+    "architecture",
+    "normalisation",
+    "voxel_size_range_um",
+    "stains",
+    "structures",
+    "recipe",
+    "data",
+    "licence",
+)
+"""What config.json must say beside `format_version`, which is written here."""
+
+
+def save_weights(
+    folder: str | Path,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    card: str,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write a weights folder; an older one of that name is replaced only by a complete new one.
+
+    Args:
+        folder: to write.
+        tensors: by name; from any device.
+        config: all of `CONFIG_KEYS`, as far as JSON can hold it.
+        card: model card, Markdown.
+        dtype: of the floating tensors in the file, e.g. torch.bfloat16; None = as they are.
+
+    Raises:
+        InputError: the folder cannot be written (no space, no permission).
+        ValueError: a key of `CONFIG_KEYS` is missing.
+    """
+    from safetensors.torch import save_file
+
+    missing = [key for key in CONFIG_KEYS if key not in config]
+    if missing:
+        raise ValueError(f"config of the weights lacks {missing}, expected {list(CONFIG_KEYS)}")
+    folder = Path(folder)
+    half_written = _beside(folder, "partial")
+    try:
+        _restore(folder)
+        shutil.rmtree(half_written, ignore_errors=True)
+        half_written.mkdir(parents=True)
+        stored = {name: _as_stored(tensor, dtype) for name, tensor in tensors.items()}
+        save_file(stored, half_written / TENSORS, metadata={"format": "pt"})
+        text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
+        (half_written / CONFIG).write_text(text + "\n", encoding="utf-8")
+        (half_written / CARD).write_text(card, encoding="utf-8")
+        _swap(half_written, folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot write the weights ({error.strerror or error}); "
+            "what was there before is unchanged; free space or choose another folder"
+        ) from error
+    return folder
+
+
+def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a weights folder: tensors by name (on the CPU) and its config.
+
+    Raises:
+        InputError: no such folder; or a file is missing, cut short, no safetensors file (a pickle
+            is never opened), or of a later format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    _restore(folder)
+    for name in (TENSORS, CONFIG):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: no {name} there; expected a weights folder with {TENSORS} and {CONFIG}"
+            )
+    config = _read_config(folder / CONFIG)
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{folder / TENSORS}: cut short or no safetensors file ({error}); it was not opened as "
+            "anything else; copy or download it again"
+        ) from error
+    return tensors, config
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Fill a module with tensors that must fit exactly; nothing is changed if they do not.
+
+    Args:
+        module: to fill; floating tensors are cast to its dtype.
+        tensors: by name.
+        where: file or folder, for the message.
+
+    Raises:
+        InputError: names or shapes differ; the message gives the first of each.
+    """
+    own = module.state_dict()
+    problems = []
+    if missing := [name for name in own if name not in tensors]:
+        problems.append(f"lacks {_first(missing)}")
+    if unknown := [name for name in tensors if name not in own]:
+        problems.append(f"has unknown {_first(unknown)}")
+    shapes = [
+        f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if shapes:
+        problems.append(f"has other shapes: {_first(shapes)}")
+    if problems:
+        raise InputError(
+            f"{where}: weights of another architecture than the one asked for: "
+            + "; ".join(problems)
+            + "; build the model from the config.json beside the weights"
+        )
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    rest = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + rest
+
+
+def _as_stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A contiguous copy on the CPU: safetensors refuses tensors that share memory."""
+    if dtype is not None and tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); copy it again") from error
+    if not isinstance(config, dict) or not isinstance(config.get("format_version"), int):
+        raise InputError(f"{path}: no format_version in it; not a luxvox weights folder")
+    if config["format_version"] > FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format_version {config['format_version']}, this luxvox reads up to "
+            f"{FORMAT_VERSION}; update it (pip install -U luxvox)"
+        )
+    return config
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.parent / f".{folder.name}.{what}"
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put `new` in the place of `folder`; for a crash in between see `_restore`."""
+    old = _beside(folder, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    """Bring back the old folder where a crash hit between the two renames of `_swap`."""
+    old = _beside(folder, "old")
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)

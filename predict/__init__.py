@@ -1,0 +1,1 @@
+"""Using weights on whole volumes."""

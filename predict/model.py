@@ -1,0 +1,144 @@
+"""What `luxvox.load` returns: pretrained weights with the normalisation and crop size they were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..configs.errors import InputError
+from ..data.normalize import measure_intensity, normalize
+from ..data.open import open_volume
+from ..data.volume import Volume
+from ..models.baselines import build_encoder
+from ..models.checkpoint import load_strict, load_weights
+from ..models.encoder import Encoded
+from ..models.pool import AttentionPool
+from ..models.sizes import EncoderConfig
+from ..models.text import Projector, TextTower
+
+Triple = tuple[int, int, int]
+
+
+class Model(nn.Module):
+    """A pretrained encoder with its pooling and its projections into the space shared with captions."""
+
+    def __init__(self, config: dict, where: str) -> None:
+        """Build from config.json; `where` names the weights in messages."""
+        super().__init__()
+        self.config, self.where = config, where
+        parts = config["architecture"]
+        shape = EncoderConfig(**parts["encoder"])
+        text_width, self.embed_dim = int(parts["text"]["width"]), int(parts["text"]["dim"])
+        self.text_folder: str | None = parts["text"]["folder"]
+        self.patch: Triple = shape.patch
+        self.crop_shape: Triple = tuple(parts["crop_shape"])
+        self.encoder = build_encoder(parts["encoder_name"], shape)
+        self.pool = AttentionPool(shape.width, shape.heads)
+        self.image_projector = Projector(shape.width, self.embed_dim)
+        self.text_projector = Projector(text_width, self.embed_dim)
+
+    @torch.inference_mode()
+    def embed(self, volume: Volume | str | Path, channel: int = 0, batch_size: int = 8) -> NDArray[np.float32]:
+        """Embed a volume crop by crop, on a grid without overlap (see `crop_origins`).
+
+        Args:
+            volume: an open volume, or anything `open_volume` reads.
+            channel: index of the channel.
+            batch_size: crops encoded together.
+
+        Returns:
+            [M, embed_dim] float32 unit vectors, one per crop, in the order of `crop_origins`.
+
+        Raises:
+            InputError: the volume is shorter than one patch along an axis, or not readable.
+        """
+        opened = volume if isinstance(volume, Volume) else open_volume(volume)
+        stats = measure_intensity(opened, channel)
+        device = next(self.parameters()).device
+        size = opened.voxel_size_um
+        vectors = []
+        crops: list[Tensor] = []
+        shape = self._crop_of(opened)
+        origins = self.crop_origins(opened)
+        for number, origin in enumerate(origins):
+            raw = opened.read(origin, shape, channels=channel)
+            crops.append(torch.from_numpy(np.asarray(normalize(raw, stats), dtype=np.float32)))
+            if len(crops) == batch_size or number == len(origins) - 1:
+                batch = torch.stack(crops).to(device)
+                sizes = torch.tensor([size or (1.0, 1.0, 1.0)] * len(crops), device=device)
+                known = torch.full((len(crops),), size is not None, device=device)
+                encoded: Encoded = self.encoder(batch, sizes, known)
+                vectors.append(self.image_projector(self.pool(encoded)).float().cpu())
+                crops = []
+        return torch.cat(vectors).numpy()
+
+    def crop_origins(self, volume: Volume) -> list[Triple]:
+        """Corners (z, y, x) of the crops that `embed` cuts: a grid that reaches both ends of each axis."""
+        axes = [
+            list(_starts(side, edge))
+            for side, edge in zip(volume.shape, self._crop_of(volume), strict=True)
+        ]
+        return [(z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
+
+    @torch.inference_mode()
+    def embed_text(self, sentences: list[str]) -> NDArray[np.float32]:
+        """[M, embed_dim] float32 unit vectors of sentences, comparable with those of `embed`."""
+        tower = TextTower(self.text_folder)
+        device = next(self.parameters()).device
+        return self.text_projector(tower.encode(sentences).to(device)).float().cpu().numpy()
+
+    def _crop_of(self, volume: Volume) -> Triple:
+        """The training crop, or what of it fits this volume in whole patches."""
+        fitting = []
+        for side, edge, patch, axis in zip(
+            volume.shape, self.crop_shape, self.patch, "zyx", strict=True
+        ):
+            if side < patch:
+                raise InputError(
+                    f"{volume.path}: {side} voxels along {axis}, expected at least {patch} (one patch)"
+                )
+            fitting.append(min(edge, side // patch * patch))
+        return fitting[0], fitting[1], fitting[2]
+
+
+def load(name: str | Path, device: str | torch.device = "cpu") -> Model:
+    """Load pretrained weights.
+
+    Args:
+        name: a folder of weights, or a RUN folder that holds `weights/`.
+        device: where the model is put.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        InputError: no such folder, or weights that do not fit their config.json.
+    """
+    folder = Path(name)
+    if (folder / "weights" / "config.json").is_file():
+        folder = folder / "weights"
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{name}: no weights found, expected a folder with config.json and model.safetensors, "
+            "or a RUN folder that holds weights/"
+        )
+    tensors, config = load_weights(folder)
+    model = Model(config, str(folder))
+    wanted = {name.split(".")[0] for name in model.state_dict()}
+    # The masked decoder and the caption vectors lie in the same file; they are for training only.
+    used = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in wanted}
+    load_strict(model, used, str(folder))
+    return model.to(device).eval()
+
+
+def _starts(side: int, edge: int) -> Iterator[int]:
+    """Starts of pieces of `edge` over `side`; the last is moved back to end at the border."""
+    for start in range(0, side, edge):
+        yield min(start, side - edge)
+        if start + edge >= side:
+            return

@@ -1,0 +1,1 @@
+"""Learning without labels: recipe, masking, objectives, loop, evaluation."""

@@ -1,0 +1,62 @@
+"""`luxvox pretrain`, and the same under a launcher: `accelerate launch -m luxvox.pretrain RECIPE ...`."""
+
+from __future__ import annotations
+
+import sys
+
+from ..configs.errors import InputError
+from ..configs.load import load_recipe
+
+
+def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) -> None:
+    """Run a recipe; prints where the report lies.
+
+    Args:
+        recipe: path or name of a recipe.
+        overrides: `key=value` pairs, dotted keys allowed.
+        resume: go on from the newest checkpoint in `out`; without one the run starts afresh.
+
+    Raises:
+        InputError: anything that the user can mend.
+    """
+    from .recipe import PretrainRecipe
+    from .run import pretrain
+
+    plan = load_recipe(recipe, PretrainRecipe, overrides)
+    metrics = pretrain(plan, resume)
+    if is_main_process():
+        stopped = metrics["steps"] < plan.steps
+        state = f"stopped at step {metrics['steps']}, go on with --resume" if stopped else "done"
+        print(f"{state}: {plan.out}/report.html")
+
+
+def is_main_process() -> bool:
+    """True on the one process that may print and write."""
+    from accelerate import PartialState
+
+    return PartialState().is_main_process
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry for launchers; returns the exit code (2 for mistakes of the user)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    resume = "--resume" in words
+    words = [word for word in words if word != "--resume"]
+    unknown = [word for word in words if word.startswith("-")]
+    if not words or unknown:
+        problem = f"unknown option {unknown[0]}; " if unknown else ""
+        print(
+            f"error: {problem}usage: python -m luxvox.pretrain RECIPE [--resume] [key=value ...]",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        pretrain_command(words[0], words[1:], resume)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

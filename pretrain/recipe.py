@@ -1,0 +1,170 @@
+"""The recipe of a pretraining run: what stands in RUN/recipe.yaml, checked before anything starts.
+
+Every group of keys is one frozen model; a YAML file says only what differs from the defaults here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..data.augment import AugmentConfig
+from ..data.crops import CropConfig
+from ..models.sizes import SIZES, DecoderConfig
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataRecipe(_Part):
+    """Which volumes, and how crops are cut from them."""
+
+    shorthand: ClassVar[str] = "source"  # `data=LIST` means `data.source=LIST`
+
+    source: str  # a list, a folder, a glob, one volume, or a bank file
+    val_fraction: float = Field(0.15, ge=0, lt=1)  # of groups, where the list has no split
+    skip_unreadable: bool = False
+    missing_captions: Literal["error", "ignore"] = "error"
+    workers: int = Field(1, ge=0)
+    crop: CropConfig = CropConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+
+class EncoderRecipe(_Part):
+    """Which network learns: our ViT by size, or one of MONAI's as a control."""
+
+    shorthand: ClassVar[str] = "size"
+
+    name: Literal["vit", "unet", "swinunetr"] = "vit"
+    size: str = "tiny"
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    checkpoint_activations: bool = False
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> EncoderRecipe:
+        if self.size not in SIZES:
+            raise ValueError(f"encoder.size is {self.size!r}, expected one of {', '.join(SIZES)}")
+        return self
+
+
+class MaskingRecipe(_Part):
+    """How tokens are hidden. The shares say how often each kind is drawn."""
+
+    ratio: float = Field(0.75, gt=0, lt=1)
+    queries: float = Field(0.25, gt=0, le=1)  # share of all tokens that the decoder rebuilds
+    random: float = Field(0.5, ge=0)
+    blocks: float = Field(0.35, ge=0)
+    slabs: float = Field(0.15, ge=0)
+
+    @model_validator(mode="after")
+    def _some_kind(self) -> MaskingRecipe:
+        if self.random + self.blocks + self.slabs <= 0:
+            raise ValueError("masking: random, blocks and slabs are all 0; one must be above 0")
+        if self.queries > self.ratio:
+            raise ValueError(
+                f"masking.queries {self.queries} is above masking.ratio {self.ratio}: "
+                "only hidden tokens are rebuilt"
+            )
+        return self
+
+
+class ObjectiveRecipe(_Part):
+    """Weights of the terms; `masked` scales the three reconstruction terms together."""
+
+    masked: float = Field(1.0, ge=0)
+    text: float = Field(0.1, ge=0)
+    intensity: float = Field(1.0, ge=0)  # error of rebuilt voxels in normalised intensity
+    moments: float = Field(0.1, ge=0)  # each patch's mean and log standard deviation
+    frequency: float = Field(0.05, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> ObjectiveRecipe:
+        if self.masked == 0 and self.text == 0:
+            raise ValueError("objective.masked and objective.text are both 0: nothing to learn")
+        return self
+
+
+class TextRecipe(_Part):
+    """The sentence encoder and the shared space of images and captions."""
+
+    folder: str | None = None  # a transformers folder; None is the package of the [text] extra
+    trainable_layers: int = Field(0, ge=0)
+    dim: int = Field(256, gt=0)
+    variants: int = Field(8, ge=1)  # truthful wordings per caption; 1 is the caption alone
+    noise: float = Field(0.1, ge=0)  # relative to the norm of the frozen caption vector
+
+
+class OptimRecipe(_Part):
+    """AdamW with warm-up, a constant part and a decay at the end."""
+
+    lr: float = Field(6e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = Field(1.0, gt=0)
+    warmup_share: float = Field(0.05, ge=0, le=1)
+    decay_share: float = Field(0.15, ge=0, le=1)
+    ema: float = Field(0.999, ge=0, lt=1)
+
+
+class CheckpointRecipe(_Part):
+    """When a run saves all that it needs to go on."""
+
+    every_steps: int | None = Field(None, ge=1)
+    every_minutes: float = Field(5.0, gt=0)
+    keep: int = Field(2, ge=1)
+
+
+class EvaluateRecipe(_Part):
+    """What is measured on the held-back groups, and how often."""
+
+    every_steps: int | None = Field(None, ge=1)  # None: at the end only
+    crops_per_volume: int = Field(8, ge=1)
+    ratio: float = Field(0.75, gt=0, lt=1)
+    max_volumes: int = Field(64, ge=1)
+
+
+class PretrainRecipe(_Part):
+    """A whole pretraining run."""
+
+    data: DataRecipe
+    out: str
+    steps: int = Field(gt=0)
+    batch_size: int = Field(16, gt=0)  # crops per process and micro-batch
+    accumulate: int = Field(1, ge=1)
+    seed: int = 0
+    precision: Literal["no", "bf16"] = "no"
+    compile: bool = False
+    device: Literal["auto", "cpu"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
+    encoder: EncoderRecipe = EncoderRecipe()
+    decoder: DecoderConfig = DecoderConfig()
+    masking: MaskingRecipe = MaskingRecipe()
+    objective: ObjectiveRecipe = ObjectiveRecipe()
+    text: TextRecipe = TextRecipe()
+    optim: OptimRecipe = OptimRecipe()
+    checkpoint: CheckpointRecipe = CheckpointRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+
+    @model_validator(mode="after")
+    def _crop_fits_patch(self) -> PretrainRecipe:
+        crop, patch = self.data.crop.shape, self.data.crop.patch
+        if any(side % edge for side, edge in zip(crop, patch, strict=True)):
+            raise ValueError(f"data.crop.shape {crop} is no multiple of data.crop.patch {patch}")
+        return self
+
+    def learning_rate(self, step: int) -> float:
+        """Rate at `step` (0-based): linear warm-up, constant, then linear decay to zero."""
+        warmup = round(self.optim.warmup_share * self.steps)
+        if step < warmup:
+            return self.optim.lr * (step + 1) / warmup
+        if step >= self.decay_start:
+            return self.optim.lr * (self.steps - step) / (self.steps - self.decay_start + 1)
+        return self.optim.lr
+
+    @property
+    def decay_start(self) -> int:
+        """First step of the decay; a checkpoint is kept there so that a run can be lengthened."""
+        return self.steps - round(self.optim.decay_share * self.steps)

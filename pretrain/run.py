@@ -1,0 +1,237 @@
+"""One pretraining run from recipe to report: build, resume, train, evaluate, write."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..configs.errors import InputError
+from ..data.loader import make_loader
+from ..report.pretrain import write_pretrain_report
+from .build import build_learner, make_accelerator
+from .corpus import Corpus, open_corpus
+from .history import History, progress_line
+from .judge import Judge
+from .loop import Learner, StepReport, train
+from .outcome import architecture_of, write_metrics, write_weights
+from .recipe import PretrainRecipe
+from .state import (
+    Position,
+    find_latest,
+    folder_name,
+    gather_state,
+    prune,
+    read_state,
+    restore_state,
+    write_checkpoint,
+)
+from .stop import StopRequests
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+log = logging.getLogger("luxvox")
+
+
+def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | int]:
+    """Run a recipe to its end, or until asked to stop.
+
+    Args:
+        recipe: the whole plan; its `out` folder receives recipe.yaml, history.jsonl, checkpoints/,
+            metrics.json, weights/ and report.html.
+        resume: go on from the newest checkpoint; without one the run starts afresh.
+
+    Returns:
+        What stands in metrics.json.
+
+    Raises:
+        InputError: data, captions, output folder or checkpoint are not as needed.
+    """
+    run = Path(recipe.out)
+    accelerator = make_accelerator(recipe)
+    main = accelerator.is_main_process
+    latest = find_latest(run / "checkpoints", recipe.steps) if resume else None
+    if main:
+        _claim(run, resume)
+    corpus = open_corpus(recipe, shown=main)
+    learner = build_learner(recipe, corpus, accelerator)
+    architecture = architecture_of(recipe, learner.model)
+    position = Position(0, recipe.steps, recipe.decay_start)
+    if latest is not None:
+        state, reached = read_state(latest, architecture)
+        restore_state(learner.wrapped, learner.optimizer, learner.ema, state)
+        position = replace(reached, steps=recipe.steps, decay_start=recipe.decay_start)
+        log.info("going on from step %d (%s)", position.step, latest)
+    if main:
+        _write_recipe(run, recipe)
+        (run / "skipped.json").write_text(json.dumps(corpus.skipped, indent=1), encoding="utf-8")
+    accelerator.init_trackers("luxvox")
+
+    recorder = Recorder(recipe, run, learner, corpus, architecture, position)
+    batches = make_loader(
+        corpus.train, seed=recipe.seed, batch_size=recipe.batch_size * recipe.accumulate,
+        start_step=position.step, num_steps=recipe.steps - position.step,
+        rank=accelerator.process_index, world_size=accelerator.num_processes,
+        workers=recipe.data.workers,
+    )
+    with (
+        recorder.stops.listening() as stops,
+        progress_line(position.step, recipe.steps, main) as recorder.line,
+    ):
+        reached = train(learner, recipe, batches, position, stops, recorder.after_step)
+    metrics = recorder.finish(reached)
+    accelerator.end_training()
+    return metrics
+
+
+class Recorder:
+    """Saves, evaluates and reports between steps."""
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        run: Path,
+        learner: Learner,
+        corpus: Corpus,
+        architecture: dict[str, Any],
+        start: Position,
+    ) -> None:
+        """Prepare the files of the run; `start` is where this session begins."""
+        self.recipe, self.run, self.learner = recipe, run, learner
+        self.corpus, self.architecture, self.start = corpus, architecture, start
+        self.accelerator = learner.accelerator
+        self.main = self.accelerator.is_main_process
+        self.judge = Judge(recipe, corpus)
+        self.history = History(run / "history.jsonl", start.step) if self.main else None
+        self.stops = StopRequests(recipe.checkpoint.every_minutes)
+        self.line: Progress | None = None
+        self.best_error = start.best_error
+        self.crops = self.seconds = self.waited = 0.0
+        self.last_values: dict[str, float] = {}
+
+    def after_step(self, position: Position, report: StepReport) -> None:
+        """Called by the loop after every step."""
+        self.crops += report.crops
+        self.seconds += report.seconds
+        self.waited += report.waited
+        entry = {
+            "step": position.step,
+            "time_s": position.seconds,
+            "lr": report.lr,
+            "grad_norm": report.grad_norm,
+            "distinct_captions": report.distinct_captions,
+            "crops_per_second": report.crops / report.seconds,
+            "data_wait_fraction": report.waited / report.seconds,
+            **report.terms,
+        }
+        if self._is_due(position.step, self.recipe.evaluate.every_steps) and self.judge.ready:
+            entry |= self._evaluate(position)
+        self._record(entry)
+        if self._wants_checkpoint(position):
+            self.save(position)
+
+    def save(self, position: Position, name: str | None = None) -> None:
+        """Write a checkpoint; every rank calls this."""
+        state = gather_state(self.learner.wrapped, self.learner.optimizer, self.learner.ema)
+        if self.main:
+            checkpoints = self.run / "checkpoints"
+            position = replace(position, best_error=self.best_error)
+            write_checkpoint(
+                checkpoints / (name or folder_name(position.step)), state, position, self.architecture
+            )
+            prune(checkpoints, self.recipe.checkpoint.keep)
+        self.accelerator.wait_for_everyone()
+        self.stops.saved()
+
+    def finish(self, position: Position) -> dict[str, float | int]:
+        """Last checkpoint, last evaluation, weights, metrics and report."""
+        stopped = position.step < self.recipe.steps
+        if position.step > self.start.step:
+            self.save(position)
+        # A run that was told to stop may have seconds to live: what must not be lost is saved above.
+        judged = self._evaluate(position) if self.judge.ready and not stopped else {}
+        metrics: dict[str, float | int] = {
+            **{f"train/{name}": value for name, value in self.last_values.items()},
+            **judged,
+            "steps": position.step,
+            "resumed_from_step": self.start.step,
+            "num_processes": self.accelerator.num_processes,
+            "skipped_steps": position.skipped_steps,
+            "seconds": position.seconds,
+            "crops_per_second": self.crops / self.seconds if self.seconds else 0.0,
+            "data_wait_fraction": self.waited / self.seconds if self.seconds else 0.0,
+            "skipped_volumes": len(self.corpus.skipped),
+        }
+        state = gather_state(self.learner.wrapped, self.learner.optimizer, self.learner.ema)
+        if self.main:
+            if self.history is not None and judged:
+                self.history.append({"step": position.step, **judged})
+            write_metrics(self.run, metrics)
+            write_weights(
+                self.run, state["ema"], self.recipe, self.architecture, self.corpus.summary(), metrics
+            )
+            write_pretrain_report(self.run)
+        self.accelerator.wait_for_everyone()
+        return metrics
+
+    def _evaluate(self, position: Position) -> dict[str, float]:
+        metrics = self.judge.evaluate(self.learner, self.run)
+        error = metrics["val/masked_error"]
+        if self.best_error is None or error < self.best_error:
+            self.best_error = error
+            self.save(position, "best")
+        return metrics
+
+    def _record(self, entry: dict[str, float]) -> None:
+        step = int(entry["step"])
+        self.last_values = {
+            name: value
+            for name, value in entry.items()
+            if not name.startswith("val/") and name not in ("step", "time_s")
+        }
+        self.accelerator.log({k: v for k, v in entry.items() if k != "step"}, step=step)
+        if self.history is not None:
+            self.history.append(entry)
+        if self.line is not None:
+            self.line.update(
+                self.line.task_ids[0], completed=step, loss=entry["loss"],
+                rate=self.crops / self.seconds, waiting=self.waited / self.seconds,
+            )
+
+    def _wants_checkpoint(self, position: Position) -> bool:
+        """By steps, before the decay, by the clock, or asked for; the same answer on every rank."""
+        due = self._is_due(position.step, self.recipe.checkpoint.every_steps)
+        return self.stops.save or due or position.step == self.recipe.decay_start
+
+    @staticmethod
+    def _is_due(step: int, every: int | None) -> bool:
+        return every is not None and step % every == 0
+
+
+def _claim(run: Path, resume: bool) -> None:
+    """Make the run folder; a finished or running one is never overwritten by a fresh start."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "checkpoints").mkdir(exist_ok=True)
+        probe = run / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{run}: the output folder cannot be written ({error.strerror}); give another out=FOLDER"
+        ) from None
+    if not resume and any((run / "checkpoints").glob("step_*")):
+        raise InputError(
+            f"{run}: holds checkpoints of an earlier run; add --resume to go on with it, "
+            "or give another out=FOLDER"
+        )
+
+
+def _write_recipe(run: Path, recipe: PretrainRecipe) -> None:
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    (run / "recipe.yaml").write_text(text, encoding="utf-8")

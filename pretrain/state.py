@@ -1,0 +1,196 @@
+"""Checkpoints: all that a run needs to go on to the bit, written whole or not at all.
+
+`RUN/checkpoints/step_00000120/` holds `state.pt` (tensors only, opened with `weights_only=True`) and
+`meta.json` (step, steps of the plan, architecture, size and sha256 of state.pt). A folder appears under its
+name only when both files are complete and on disk. Data order, masks, augmentation and dropout are functions of
+(seed, step), so no random state is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
+from torch.optim import Optimizer
+
+from ..configs.errors import InputError
+from .ema import Ema
+
+FORMAT = 1
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in a run a checkpoint was taken."""
+
+    step: int  # optimiser steps done
+    steps: int  # of the plan at that time
+    decay_start: int
+    best_error: float | None = None
+    skipped_steps: int = 0  # updates left out because a gradient was not finite
+    seconds: float = 0.0  # of training so far, over all sessions
+
+    @property
+    def is_decaying(self) -> bool:
+        """True once the learning rate has begun to fall towards the end of the plan."""
+        return self.step > self.decay_start
+
+
+def folder_name(step: int) -> str:
+    """Name of a step's checkpoint; sorts by step."""
+    return f"step_{step:08d}"
+
+
+def gather_state(model: nn.Module, optimizer: Optimizer, ema: Ema) -> dict[str, Any]:
+    """Collect whole tensors on the CPU; every rank must call this (FSDP gathers shards)."""
+    weights, moments = get_state_dict(model, optimizer, options=_WHOLE)
+    with ema.swapped(model):
+        averaged, _ = get_state_dict(model, optimizer, options=_WHOLE)
+        averaged = {name: tensor.clone() for name, tensor in averaged.items()}
+    return {"model": weights, "optimizer": moments, "ema": averaged}
+
+
+def restore_state(model: nn.Module, optimizer: Optimizer, ema: Ema, state: dict[str, Any]) -> None:
+    """Put a gathered state back; every rank must call this."""
+    set_model_state_dict(model, state["ema"], options=_WHOLE)
+    ema.take(model)
+    set_state_dict(
+        model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"],
+        options=_WHOLE,
+    )
+
+
+def write_checkpoint(
+    folder: Path, state: dict[str, Any], position: Position, architecture: dict[str, Any]
+) -> None:
+    """Write one checkpoint atomically; on the main process only.
+
+    Raises:
+        InputError: the disk is full or not writable; what was there before stays as it was.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        torch.save(state, partial / "state.pt")
+        meta = {
+            "format": FORMAT,
+            "position": asdict(position),
+            "architecture": architecture,
+            "bytes": (partial / "state.pt").stat().st_size,
+            "sha256": _sha256(partial / "state.pt"),
+        }
+        (partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        for name in ("state.pt", "meta.json"):
+            _sync(partial / name)
+        if folder.exists():
+            # A folder cannot be replaced in one step: the old one leaves under another name first.
+            old = folder.with_name(f".{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            partial.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            partial.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(
+            f"{folder}: checkpoint not written ({error.strerror or error}); "
+            "free space or fix permissions, then go on with --resume"
+        ) from None
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check a checkpoint's meta.json.
+
+    Raises:
+        InputError: missing, not readable, or of a later format.
+    """
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        found = meta["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint description ({error}); "
+            "delete the folder to resume from an earlier one"
+        ) from None
+    if found > FORMAT:
+        raise InputError(
+            f"{path}: format {found}, this luxvox reads up to {FORMAT}; update luxvox"
+        )
+    return meta
+
+
+def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, Any], Position]:
+    """Read a checkpoint, refusing one of another architecture or one that was cut short.
+
+    Raises:
+        InputError: names the file, what was found and what was expected.
+    """
+    meta = read_meta(folder)
+    for key, expected in architecture.items():
+        found = meta["architecture"].get(key)
+        if found != expected:
+            raise InputError(
+                f"{folder}: a checkpoint of another architecture: {key} is {found}, the recipe "
+                f"says {expected}; use the recipe of that run or another out folder"
+            )
+    path = folder / "state.pt"
+    size = path.stat().st_size if path.exists() else 0
+    if size != meta["bytes"] or _sha256(path) != meta["sha256"]:
+        raise InputError(
+            f"{path}: {size} bytes, expected {meta['bytes']} with sha256 {meta['sha256'][:12]}...: cut "
+            "short or changed; delete its folder to resume from an earlier one"
+        )
+    return torch.load(path, map_location="cpu", weights_only=True), Position(**meta["position"])
+
+
+def find_latest(checkpoints: Path, steps: int) -> Path | None:
+    """The newest checkpoint from which a plan of `steps` steps can go on, or None.
+
+    One that was taken while an earlier, shorter plan was already decaying is passed over, because its
+    learning rate had fallen; a checkpoint is always kept from before the decay.
+    """
+    for folder in sorted(checkpoints.glob("step_*"), reverse=True):
+        position = Position(**read_meta(folder)["position"])
+        if position.steps == steps or not position.is_decaying:
+            return folder
+    return None
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints and those kept from before a decay."""
+    for folder in sorted(checkpoints.glob("step_*"))[:-keep]:
+        position = Position(**read_meta(folder)["position"])
+        if position.step != position.decay_start:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Ask the system to put a file or folder on disk, so that a power cut cannot leave half of it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
