@@ -16,10 +16,11 @@ help:
 	@echo "make fix     put the format right, and what the linter can"
 	@echo "make dev     only install, for developers"
 	@echo "make wheel   build dist/luxvox-*.whl"
-	@echo "make clean   remove .venv, dist, build and caches"
+	@echo "make clean   remove what the others made: .venv, demo, dist, caches"
 
 demo: $(VENV)/.installed
-	$(BIN)/luxvox demo --out runs/demo
+	rm -rf demo
+	$(BIN)/luxvox demo --out demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
@@ -41,7 +42,7 @@ wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist luxvox.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist demo luxvox.egg-info .pytest_cache .ruff_cache .import_linter_cache
 
 # The stamps make an installation happen once, and again when pyproject.toml changes.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python

@@ -39,6 +39,11 @@ Dataset = Annotated[
     typer.Argument(metavar="DATASET", help="A list (CSV), a folder, a glob, or one volume."),
 ]
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Recipe keys, dotted: encoder.size=small"),
+]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -75,7 +80,7 @@ def doctor(json: Json = False) -> None:
 @command.command()
 def info(
     volumes: Annotated[
-        list[str], typer.Argument(metavar="VOLUME...", help="Files or folders of any format.")
+        list[str], typer.Argument(metavar="VOLUME", help="Files or folders of any format.")
     ],
 ) -> None:
     """Say what volumes are: axes, levels, voxel size, chunks, intensity, and what is missing.
@@ -139,7 +144,7 @@ def audit(
 ) -> None:
     """Find what is wrong with a list before anybody trains on it. Exit code 2 if there are errors.
 
-    Looks for damaged files, duplicates, groups in two splits, wrong axes, missing captions and more.
+    Looks for damaged files, duplicates, groups in two splits, wrong axes, missing captions ...
 
     Example: `luxvox audit mydata/dataset.csv`
     """
@@ -153,10 +158,7 @@ def pretrain(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped one.")
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys, dotted: encoder.size=small"),
-    ] = None,
+    overrides: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in out=RUN.")
     ] = False,
@@ -170,6 +172,24 @@ def pretrain(
     from .pretrain.__main__ import pretrain_command
 
     pretrain_command(recipe, overrides or [], resume=resume)
+
+
+@command.command()
+def demo(
+    overrides: Overrides = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="A new folder for volumes and run.")
+    ] = Path("luxvox-demo"),
+) -> None:
+    """Simulate volumes, pretrain a small model on them, say where the report lies. No network.
+
+    Takes a few minutes on two cores.
+
+    Example: `luxvox demo --out my-demo`
+    """
+    from .pretrain.demo import demo_command
+
+    demo_command(out, overrides or [])
 
 
 @command.command()

@@ -1,4 +1,5 @@
-"""The one error that means "the user can fix this". It stands lowest so that every room can raise it."""
+"""The one error that means "the user can fix this". It stands lowest so that every room can raise
+it."""
 
 from __future__ import annotations
 

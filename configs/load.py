@@ -1,8 +1,9 @@
-"""Strict recipes: YAML -> overrides -> frozen pydantic model, with errors that name file, key and remedy.
+"""Strict recipes: YAML -> overrides -> frozen pydantic model, with errors that name file, key and
+remedy.
 
-pydantic already refuses unknown keys and wrong types. This file adds what it does not do: the nearest
-right key, duplicate YAML keys (PyYAML keeps the last one silently), `1e-4` (PyYAML reads a string), and
-overrides through a scalar.
+pydantic already refuses unknown keys and wrong types. This file adds what it does not do: the
+nearest right key, duplicate YAML keys (PyYAML keeps the last one silently), `1e-4` (PyYAML reads a
+string), and overrides through a scalar.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def find_recipe(name: str | Path) -> Path:
     raise InputError(f"{name}: no such recipe file, and none of that name is shipped ({names})")
 
 
-def load_recipe(name: str | Path, model: type[Recipe], overrides: list[str] | None = None) -> Recipe:
+def load_recipe(
+    name: str | Path, model: type[Recipe], overrides: list[str] | None = None
+) -> Recipe:
     """Read a recipe strictly and apply dotted overrides.
 
     Args:

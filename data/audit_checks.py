@@ -201,12 +201,17 @@ def _check_voxels(row: Row, image: VolumeFacts) -> Iterable[Finding]:
         what = f"{share:.2%} of the voxels are NaN or infinite"
         do = "they are left out of the statistics; mask or repair them if they are many"
         yield Finding("warning", "nan", row.id, what, do)
+    missing, expected = image.missing_chunks
+    if missing:
+        what = f"{missing} of {expected} chunk files are missing and read as fill value"
+        do = "right where a writer leaves empty chunks out; else copy the store again"
+        yield Finding("warning", "missing chunks", row.id, what, do)
     if len(image.constant_channels) == image.num_channels:
         what = "all voxels have one value"
         if image.whole:
             yield Finding("error", "empty", row.id, what, "take the row out or export it anew")
         else:
-            what += " in all 27 blocks that were read"
+            what += " in all that was read of it (a coarse level or 27 blocks)"
             yield Finding("warning", "empty", row.id, what, "look at it; it may be almost empty")
     elif image.constant_channels:
         channels = ", ".join(map(str, image.constant_channels))
@@ -269,7 +274,7 @@ def _check_label_values(row: Row, labels: VolumeFacts) -> Iterable[Finding]:
         return
     foreground = values - ignored - {0}
     if not foreground and not (wanted == 0 and 0 in values):
-        where = "" if labels.whole else " in the 27 blocks that were read"
+        where = "" if labels.whole else " in what was read of them (a coarse level or 27 blocks)"
         what = f"labels hold no foreground{where} (values: {listing})"
         do = "right for a negative example; else pair the right files"
         yield Finding("warning", "empty labels", row.id, what, do)

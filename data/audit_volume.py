@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..configs.errors import InputError
 from .manifest import Row, open_labels, open_row
+from .ome_zarr import missing_chunks
 from .open import open_volume
 from .volume import Volume
 from .voxel import VoxelSize
@@ -40,7 +41,9 @@ class VolumeFacts:
         constant_channels: channels in which all finite values are equal.
         nonfinite_share: share of voxels that are NaN or infinite, 0 to 1.
         content: hash of the voxels in canonical order, whatever file they lie in.
-        whole: every voxel of the level was read (else 27 blocks).
+        whole: every voxel of level 0 was read (else a coarser level, or 27 blocks).
+        missing_chunks: files of a Zarr store that are missing (they read as fill value), and how
+            many a full store has; all levels.
         values: distinct values, for labels; None for images.
     """
 
@@ -51,6 +54,7 @@ class VolumeFacts:
     nonfinite_share: float
     content: str
     whole: bool
+    missing_chunks: tuple[int, int]
     values: tuple[float, ...] | None = None
 
 
@@ -77,7 +81,7 @@ def look_at_row(row: Row) -> RowFacts:
     return RowFacts(row, image, labels, target, hash_file(row.image))
 
 
-def _look(opener, path: Path, *, values: bool) -> VolumeFacts | str:
+def _look(opener: Callable[[], Volume], path: Path, *, values: bool) -> VolumeFacts | str:
     # Every door is meant to raise InputError on a damaged file; an audit must outlive those that
     # do not, and it hides nothing: the message becomes an error of the report.
     try:
@@ -89,11 +93,12 @@ def _look(opener, path: Path, *, values: bool) -> VolumeFacts | str:
 
 
 def _measure(volume: Volume, *, values: bool) -> VolumeFacts:
+    gaps = missing_chunks(volume)
     level = _level_to_read(volume)
     whole = math.prod(volume.levels[level].shape) <= WHOLE_VOXELS
     boxes = list(_boxes(volume, level, whole))
     if level > 0:
-        # The coarse level tells of the content, corners of the finest that its chunks are there.
+        # The coarse level tells of the content, blocks of the finest that it can be read.
         boxes += list(_boxes(volume, 0, whole=False))
     digest = hashlib.blake2b(repr((volume.num_channels, volume.shape)).encode(), digest_size=16)
     low = np.full(volume.num_channels, np.inf)
@@ -119,7 +124,11 @@ def _measure(volume: Volume, *, values: bool) -> VolumeFacts:
         constant_channels=tuple(int(c) for c in np.flatnonzero(~(high > low))),
         nonfinite_share=bad / total,
         content=digest.hexdigest(),
-        whole=whole,
+        whole=whole and level == 0,
+        missing_chunks=(
+            sum(missing for missing, _ in gaps),
+            sum(expected for _, expected in gaps),
+        ),
         values=tuple(sorted(distinct)) if values else None,
     )
 

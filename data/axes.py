@@ -54,6 +54,11 @@ class FileContents:
     notes: tuple[str, ...] = ()
 
 
+def reason(error: BaseException) -> str:
+    """Give what a library says about an error as one line, for an error of our own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def parse_axes(text: str, ndim: int, path: str) -> str:
     """Check axes that a user or a file names, such as "xyz" or "tczyx".
 

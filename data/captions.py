@@ -230,7 +230,7 @@ def _thin_clauses(sentence: str, draw: random.Random) -> str:
             for index, clause in enumerate(clauses)
             if not _is_droppable(clause, index, last) or draw.random() < 0.5
         ]
-        thinned.append(", ".join(chosen))
+        thinned.append(", ".join(chosen or clauses))
     text = _as_sentence("; ".join(thinned))
     return text if _telling(text) == _telling(sentence) else sentence
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from ..configs.errors import InputError
-from .axes import FileContents, FileLevel, assume_axes, parse_axes, pick_array
+from .axes import FileContents, FileLevel, assume_axes, parse_axes, pick_array, reason
 from .voxel import unit_to_um
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".ilp")
@@ -57,7 +57,7 @@ class Hdf5Reader:
             )
         except _ERRORS as error:
             raise InputError(
-                f"{self.path}: truncated or corrupt HDF5 ({error}); fetch the file again"
+                f"{self.path}: truncated or corrupt HDF5 ({reason(error)}); fetch the file again"
             ) from error
 
     def _dataset(self, name: str) -> h5py.Dataset:
@@ -76,7 +76,7 @@ def open_file(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read as HDF5 ({error})") from error
+        raise InputError(f"{path}: cannot be read as HDF5 ({reason(error)})") from error
 
 
 def open_hdf5(path: str, axes: str | None = None, dataset: str | None = None) -> FileContents:
@@ -104,7 +104,7 @@ def open_hdf5(path: str, axes: str | None = None, dataset: str | None = None) ->
         except _ERRORS as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{path}: truncated or corrupt HDF5 ({error})") from error
+            raise InputError(f"{path}: truncated or corrupt HDF5 ({reason(error)})") from error
     names = _axes(tags, axes, len(shape), path)
     size_um = None
     if sizes is not None and np.shape(sizes) == (3,) and np.all(np.asarray(sizes, float) > 0):
@@ -165,7 +165,7 @@ def open_imaris(path: str, axes: str | None = None) -> FileContents:
         try:
             return _describe_imaris(file, path)
         except _ERRORS as error:
-            raise InputError(f"{path}: damaged Imaris file, {error}") from error
+            raise InputError(f"{path}: damaged Imaris file, {reason(error)}") from error
 
 
 def _describe_imaris(file: h5py.File, path: str) -> FileContents:

@@ -10,12 +10,14 @@ from pathlib import Path
 import tifffile
 
 from ..configs.errors import InputError
+from .hdf5 import IMARIS_SUFFIXES
+from .hdf5 import SUFFIXES as HDF5_SUFFIXES
 from .manifest_csv import file_stem, name_rows
 from .row import Row
+from .tiff import SUFFIXES as TIFF_SUFFIXES
 
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".tiff", ".tif", ".h5", ".hdf5", ".hdf", ".ims", ".zarr")
-_CONTAINER_ENDINGS = (".h5", ".hdf5", ".hdf", ".ims")
-_TIFF_ENDINGS = (".tif", ".tiff")
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".zarr", *TIFF_SUFFIXES, *HDF5_SUFFIXES, *IMARIS_SUFFIXES)
+_CONTAINER_ENDINGS = (*HDF5_SUFFIXES, *IMARIS_SUFFIXES)
 # One of these inside a folder makes the folder a Zarr store (v3, v2 group, v2 array).
 _ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
 
@@ -51,7 +53,7 @@ def is_slice_folder(folder: Path) -> bool:
         InputError: the first TIFF cannot be read.
     """
     files = sorted(f for f in folder.iterdir() if f.is_file() and is_volume(f))
-    if len(files) < 2 or any(f.suffix.lower() not in _TIFF_ENDINGS for f in files):
+    if len(files) < 2 or any(f.suffix.lower() not in TIFF_SUFFIXES for f in files):
         return False
     try:
         with tifffile.TiffFile(files[0]) as tiff:

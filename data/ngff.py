@@ -231,11 +231,15 @@ def build_attributes(
     ome: dict[str, Any] = {"multiscales": [entry]}
     if channel_names:
         ome["omero"] = _omero(channel_names, intensity)
+    if kind == "labels":
+        ome["image-label"] = {}
     if version == "0.4":
         entry["version"] = version
-        return v04.Image.model_validate(ome).model_dump(exclude_none=True, exclude={"uri"})
+        old = v04.LabelImage if kind == "labels" else v04.Image
+        return old.model_validate(ome).model_dump(exclude_none=True, exclude={"uri"})
     ome["version"] = version
-    return {"ome": v05.Image.model_validate(ome).model_dump(exclude_none=True)}
+    new = v05.LabelImage if kind == "labels" else v05.Image
+    return {"ome": new.model_validate(ome).model_dump(exclude_none=True)}
 
 
 _COLOURS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 import imagecodecs
 import nibabel
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Header, Nifti1Pair
 from nibabel.spatialimages import HeaderDataError
 
 from ..configs.errors import InputError
-from .axes import FileContents, FileLevel, parse_axes
+from .axes import FileContents, FileLevel, parse_axes, reason
 from .cache import decoded_cache, file_key
 
 _UM_PER_UNIT = {
@@ -44,12 +45,16 @@ class NiftiReader:
     intercept: float
 
     @property
+    def _zipped(self) -> bool:
+        return self.path.lower().endswith(".gz")
+
+    @property
     def _bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self, level: int, box: tuple[slice, ...]) -> np.ndarray:
         """Give a box; scaled to float32 where the header says so."""
-        if not self.path.endswith(".gz"):
+        if not self._zipped:
             array = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order="F")[box]
         elif self._bytes <= decoded_cache().limit_bytes:
             array = decoded_cache().get(file_key(self.path), self._decode)[box]
@@ -66,7 +71,7 @@ class NiftiReader:
                 packed = file.read()
             data = _fast_gunzip(packed, expected) or gzip.decompress(packed)
         except (OSError, EOFError, zlib.error) as error:
-            raise self._damaged(str(error)) from error
+            raise self._damaged(reason(error)) from error
         if len(data) < expected:
             raise self._damaged(f"{len(data)} bytes, expected {expected}")
         flat = np.frombuffer(data, self.dtype, math.prod(self.shape), self.offset)
@@ -81,7 +86,7 @@ class NiftiReader:
                 file.seek(self.offset + last.start * plane)
                 data = file.read((last.stop - last.start) * plane)
         except (OSError, EOFError, zlib.error) as error:
-            raise self._damaged(str(error)) from error
+            raise self._damaged(reason(error)) from error
         if len(data) < (last.stop - last.start) * plane:
             raise self._damaged("it ends early")
         shape = (*self.shape[:-1], last.stop - last.start)
@@ -121,20 +126,22 @@ def open_nifti(path: str, axes: str | None = None) -> FileContents:
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: cannot be read as NIfTI ({error})") from error
+        raise InputError(f"{path}: cannot be read as NIfTI ({reason(error)})") from error
     wanted = len(axes.strip()) if axes else 3
     while len(shape) > wanted and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) < 3:
         raise InputError(f"{path}: a 2D image, expected a volume (sizes {shape})")
     names = parse_axes(axes or "xyztc"[: len(shape)], len(shape), path)
-    slope, intercept = header.get_slope_inter()
-    slope, intercept = (1.0 if slope is None else slope), (intercept or 0.0)
-    reader = NiftiReader(path, dtype, _offset(header), shape, slope, intercept)
+    # The header of a loaded image has forgotten offset and scaling; its array proxy knows them.
+    proxy = image.dataobj
+    assert isinstance(proxy, ArrayProxy)
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+    reader = NiftiReader(path, dtype, int(proxy.offset), shape, slope, intercept)
     _check_length(reader)
     sizes, notes = _voxel_sizes(header)
     size_um = (*sizes, *[None] * (len(shape) - 3)) if sizes else None
-    if path.endswith(".gz") and reader._bytes > decoded_cache().limit_bytes:
+    if reader._zipped and reader._bytes > decoded_cache().limit_bytes:
         notes.append(
             f"{reader._bytes / 2**30:.1f} GiB unpacked, more than LUXVOX_CACHE_MB allows to keep:"
             " every crop unpacks it anew; convert it first"
@@ -150,15 +157,10 @@ def open_nifti(path: str, axes: str | None = None) -> FileContents:
     )
 
 
-def _offset(header: Nifti1Header) -> int:
-    """Where the voxels begin; some writers leave it 0, which means right behind the header."""
-    return int(header.get_data_offset()) or header.single_vox_offset
-
-
 def _check_length(reader: NiftiReader) -> None:
     """Find a file that was cut short without unpacking it."""
     expected, found = reader.offset + reader._bytes, os.path.getsize(reader.path)
-    if not reader.path.endswith(".gz"):
+    if not reader._zipped:
         if found < expected:
             raise reader._damaged(f"{found} bytes, expected {expected}")
         return

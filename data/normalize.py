@@ -107,7 +107,8 @@ def measure_intensity(
     Args:
         volume: any open volume.
         channel: index of the channel.
-        level: of the pyramid, 0 the finest.
+        level: of the pyramid, whose noise and variance are wanted. Level and spread are always those
+            of the finest, so that all levels are normalised alike.
         use_cache: read and write the cache on disk.
 
     Raises:
@@ -117,7 +118,8 @@ def measure_intensity(
     if stats is not None:
         return IntensityStats(**stats)
     where = volume.path if volume.num_channels == 1 else f"{volume.path}, channel {channel}"
-    measured = describe(_sample(volume, channel, level), where)
+    finest = measure_intensity(volume, channel, use_cache=use_cache) if level else None
+    measured = describe(_sample(volume, channel, level), where, finest)
     if use_cache:
         save_stats(volume, channel, level, vars(measured))
     return measured
@@ -159,12 +161,15 @@ def _lattice(shape: tuple[int, int, int], edges: list[int], most: int) -> list[i
             return cells
 
 
-def describe(blocks: NDArray, where: str = "the volume") -> IntensityStats:
+def describe(
+    blocks: NDArray, where: str = "the volume", finest: IntensityStats | None = None
+) -> IntensityStats:
     """Measure blocks of one channel.
 
     Args:
         blocks: [N, z, y, x], the file's intensity units.
         where: how messages name the data.
+        finest: gives level and spread, where the blocks are of a coarser level.
 
     Raises:
         InputError: too few finite values, or all of them equal.
@@ -193,7 +198,10 @@ def describe(blocks: NDArray, where: str = "the volume") -> IntensityStats:
     tissue = real & ~medium_of(values, real, step)[:, None, None, None]
     if np.ptp(values[tissue]) == 0:
         tissue = real
-    level, spread = _level_and_spread(values[tissue], step)
+    if finest is not None:
+        level, spread = finest.level, finest.spread
+    else:
+        level, spread = _level_and_spread(values[tissue], step)
     stats = IntensityStats(level, spread, 0.0, 0.0, low, high, 1.0 - float(finite.mean()))
     normal = normalize(values, stats)
     noise = _noise(normal, tissue)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import zarr
 import zarr.errors
 
 from ..configs.errors import InputError
-from .axes import FileContents, FileLevel, assume_axes, parse_axes, pick_array
+from .axes import FileContents, FileLevel, assume_axes, parse_axes, pick_array, reason
 from .ngff import Multiscale, read_multiscale
 from .volume import Volume
 from .zarr_chunks import ChunkLayout, count_missing, plain_layout, read_box
@@ -48,7 +49,7 @@ class ZarrReader:
             return np.asarray(self._opened[level][box])
         except Exception as error:  # codecs raise types of their own
             raise InputError(
-                f"{self.path}/{self.arrays[level]}: a damaged chunk ({error});"
+                f"{self.path}/{self.arrays[level]}: a damaged chunk ({reason(error)});"
                 " convert or fetch the store again"
             ) from error
 
@@ -123,7 +124,7 @@ def _node(path: str) -> zarr.Group | zarr.Array:
                 json.loads((folder / name).read_text())
             except (ValueError, OSError) as error:
                 raise InputError(
-                    f"{folder / name}: damaged Zarr metadata ({error}); fetch the store again"
+                    f"{folder / name}: damaged Zarr metadata ({reason(error)}); fetch the store again"
                 ) from error
     try:
         return zarr.open(path, mode="r")
@@ -131,7 +132,7 @@ def _node(path: str) -> zarr.Group | zarr.Array:
         if not any((folder / name).exists() for name in METADATA_FILES[:3]):
             why = "no zarr.json, .zgroup or .zarray in it"
         else:
-            why = str(error)
+            why = reason(error)
         raise InputError(f"{path}: missing or damaged Zarr metadata ({why})") from error
 
 
@@ -178,8 +179,12 @@ def _describe_image(path: str, image: Multiscale) -> FileContents:
             if finest is not None and min(*finest, *scale) > 0:
                 factor = tuple(s / first for s, first in zip(scale, finest, strict=True))
         levels.append(FileLevel(tuple(array.shape), sizes, shifts, tuple(array.chunks), factor))
-    if finest is not None and not all(
-        unit for axis, unit in zip(image.axes, image.unit_um, strict=True) if axis in "zyx"
+    if (
+        finest is not None
+        and set(finest) != {1.0}
+        and not all(
+            unit for axis, unit in zip(image.axes, image.unit_um, strict=True) if axis in "zyx"
+        )
     ):
         notes.append(f"scale {_numbers(finest)} without a known unit of length")
     layouts = tuple(plain_layout(Path(path) / name) for name in image.paths)
@@ -220,11 +225,17 @@ def _describe_array(path: str, name: str, array: zarr.Array, axes: str | None) -
 
 def _refuse_empty(path: str, layout: ChunkLayout | None) -> None:
     """Refuse metadata without any data, which would read as a volume of fill values."""
-    if layout is None:
-        return
-    files = (file for file in Path(layout.folder).rglob("*") if file.is_file())
-    if not any(file.name not in METADATA_FILES for file in files):
+    if layout is not None and not _holds_chunks(layout.folder):
         raise InputError(f"{path}: no chunk of its data is there, only metadata; fetch it again")
+
+
+def _holds_chunks(folder: str) -> bool:
+    """Whether any file but metadata lies there; stops at the first, as there may be millions."""
+    with os.scandir(folder) as entries:
+        return any(
+            _holds_chunks(entry.path) if entry.is_dir() else entry.name not in METADATA_FILES
+            for entry in entries
+        )
 
 
 def _numbers(values: tuple[float, ...]) -> str:

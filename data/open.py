@@ -18,6 +18,7 @@ from .tiff_slices import open_slices
 from .volume import Volume, build_volume
 from .voxel import VoxelSize
 
+_FILE_SUFFIXES = (".nii", ".nii.gz", ".zarr", *HDF5_SUFFIXES, *IMARIS_SUFFIXES)
 SUPPORTED = (
     "an OME-Zarr or Zarr folder, .tif or .tiff (or a folder of slices), .nii, .nii.gz, .h5, .ims"
 )
@@ -100,4 +101,6 @@ def _describe_folder(path: Path, axes: str | None, dataset: str | None) -> FileC
         return open_zarr(str(path), axes, dataset)
     if any(name.lower().endswith(TIFF_SUFFIXES) for name in names):
         return open_slices(str(path), axes)
-    raise InputError(f"{path}: a folder without Zarr metadata or TIFF slices, expected {SUPPORTED}")
+    inside = [name for name in sorted(names) if name.lower().endswith(_FILE_SUFFIXES)]
+    hint = f"; did you mean {inside[0]!r} inside it?" if inside else f", expected {SUPPORTED}"
+    raise InputError(f"{path}: a folder without Zarr metadata or TIFF slices{hint}")

@@ -1,30 +1,20 @@
-"""TIFF, OME-TIFF, ImageJ TIFF, and folders of TIFF slices.
-
-Uncompressed data that lie in one piece are mapped; everything else is decoded strip by strip (or
-tile by tile) through the cache, so that a crop touches only the strips it crosses.
-"""
+"""TIFF, OME-TIFF and ImageJ TIFF: which series, axes and levels a file holds."""
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import threading
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from ..configs.errors import InputError
-from .axes import FileContents, FileLevel, assume_axes, parse_axes
-from .cache import decoded_cache, file_key
-from .voxel import unit_to_um
+from .axes import FileContents, FileLevel, assume_axes, parse_axes, reason
+from .tiff_metadata import channel_names, voxel_sizes
+from .tiff_pages import ERRORS, check_complete, check_mapped, read_box
 
 SUFFIXES = (".tif", ".tiff")
-_JPEG = (6, 7, 33007, 34892)  # compressions whose tables lie in tags of the page
-ERRORS = (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError)
 
 
 @dataclass
@@ -60,7 +50,7 @@ class TiffReader:
             raise
         except Exception as error:  # codecs raise types of their own, one for each codec
             raise InputError(
-                f"{self.path}: truncated or corrupt TIFF ({error}); fetch the file again"
+                f"{self.path}: truncated or corrupt TIFF ({reason(error)}); fetch the file again"
             ) from error
 
 
@@ -78,30 +68,34 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
     reader = TiffReader(path, _series_number(path, dataset))
     try:
         file = reader._open()
-        count = len(file.series)
-        if reader.series >= count:
-            raise InputError(f"{path}: no series {reader.series}, it has {count}")
-        series = file.series[reader.series]
-        names, notes = _series_axes(file, series, axes, path)
         check_complete(file, path)
+        if reader.series >= len(file.series):
+            raise InputError(f"{path}: no series {reader.series}, it has {len(file.series)}")
+        series = file.series[reader.series]
+        check_mapped(series, path)
+        axes, notes = _series_axes(series, axes, path)
         sizes, more = voxel_sizes(file, reader.series)
-        channel_names = channel_names(file, reader.series)
+        channels = channel_names(file, reader.series)
     except ERRORS as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: cannot be read as TIFF ({error})") from error
-    finest = series.shape
+        raise InputError(f"{path}: cannot be read as TIFF ({reason(error)})") from error
     levels = tuple(
         FileLevel(
             shape=tuple(level.shape),
-            size_um=_scaled_sizes(names, sizes, finest, level.shape),
+            size_um=_scaled_sizes(axes, sizes, series.shape, level.shape),
             chunks=_chunks(level),
         )
         for level in series.levels
     )
-    kind = {"ome": "ome-tiff", "imagej": "imagej tiff"}.get(series.kind, "tiff")
     return FileContents(
-        kind, names, np.dtype(series.dtype), levels, reader, channel_names, (*notes, *more)
+        format={"ome": "ome-tiff", "imagej": "imagej tiff"}.get(series.kind, "tiff"),
+        axes=axes,
+        dtype=np.dtype(series.dtype),
+        levels=levels,
+        reader=reader,
+        channel_names=channels,
+        notes=(*notes, *more),
     )
 
 
@@ -114,7 +108,7 @@ def _series_number(path: str, dataset: str | None) -> int:
 
 
 def _series_axes(
-    file: tifffile.TiffFile, series: tifffile.TiffPageSeries, axes: str | None, path: str
+    series: tifffile.TiffPageSeries, axes: str | None, path: str
 ) -> tuple[str, list[str]]:
     ndim = len(series.shape)
     if axes is not None:
@@ -143,5 +137,3 @@ def _scaled_sizes(
         size = sizes.get(axis)
         result.append(None if size is None else size * round(whole / here))
     return tuple(result)
-
-

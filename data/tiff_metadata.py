@@ -55,11 +55,10 @@ def _imagej_sizes(file: tifffile.TiffFile) -> tuple[dict[str, float | None], lis
 
 
 def channel_names(file: tifffile.TiffFile, number: int) -> tuple[str, ...]:
+    """Names of the channels of a series; empty where the file has none that tell them apart."""
     if not file.is_ome:
         return ()
     channels = _ome_pixels(file, number).get("Channel", [])
     channels = channels if isinstance(channels, list) else [channels]
     names = tuple(str(channel.get("Name", index)) for index, channel in enumerate(channels))
     return names if len(set(names)) == len(names) else ()
-
-

@@ -10,6 +10,7 @@ import logging
 import math
 import struct
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import numpy as np
 import tifffile
@@ -17,7 +18,7 @@ import tifffile
 from ..configs.errors import InputError
 from .cache import decoded_cache, file_key
 
-# What tifffile logs about damaged files is said by our own errors; without a handler Python prints it.
+# Our own errors say what tifffile logs about damaged files; without a handler Python prints it too.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 ERRORS = (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError)
@@ -108,42 +109,63 @@ def _read_segment(
     return decoded_cache().get((*file_key(file.path), page.offset, index), decode)
 
 
+_ENDIAN: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
+# Bytes of one value of each type (TIFF 6.0, section 2; 16 to 18 are BigTIFF's).
+_VALUE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
 def check_complete(file: tifffile.TiffFile, path: str) -> None:
     """Find a file that was cut short, which tifffile reads as one with fewer planes.
 
     Raises:
-        InputError: the chain of pages breaks off, or data of the first or last page lie outside.
+        InputError: the chain of pages breaks off, or something that the first or the last page
+            points to lies behind the end of the file.
     """
     size = file.filehandle.size
     first, last = file.pages.first, file.pages[-1]
-    ends = [_directory_end(file, first.offset)[0], _directory_end(file, last.offset)[0]]
+    (end, _), (last_end, following) = _follow(file, first.offset), _follow(file, last.offset)
+    ends = [end, last_end]
     ends += [a + b for a, b in zip(last.dataoffsets, last.databytecounts, strict=True)]
-    if first.is_contiguous and file.series[0].dataoffset is not None:
-        ends.append(file.series[0].dataoffset + file.series[0].nbytes)
-    following = _directory_end(file, last.offset)[1]
+    # tifffile follows every link that it can: one that is left over leads nowhere.
     if max(ends) > size or following:
         raise InputError(
-            f"{path}: truncated TIFF: {size} bytes, but its data go on to byte"
+            f"{path}: truncated or corrupt TIFF: {size} bytes, but it goes on at byte"
             f" {max(*ends, following)}; fetch the file again"
         )
 
 
-def _directory_end(file: tifffile.TiffFile, offset: int) -> tuple[int, int]:
-    """Follow one image directory (TIFF 6.0, section 2): where its values end, and where the next is."""
-    form, handle = file.tiff, file.filehandle
+def check_mapped(series: tifffile.TiffPageSeries, path: str) -> None:
+    """The same for planes that lie in one piece without directories of their own."""
+    size = series.keyframe.parent.filehandle.size
+    if series.dataoffset is not None and series.dataoffset + series.nbytes > size:
+        raise InputError(
+            f"{path}: truncated TIFF: {size} bytes, expected {series.dataoffset + series.nbytes};"
+            " fetch the file again"
+        )
+
+
+def _follow(file: tifffile.TiffFile, offset: int) -> tuple[int, int]:
+    """Read one directory of tags: where what it points to ends, and the place of the next one."""
+    # Classic TIFF counts entries in 2 bytes and points with 4; BigTIFF does both with 8.
+    count_form, pointer_form = ("Q", "Q") if file.is_bigtiff else ("H", "I")
+    width = struct.calcsize(pointer_form)
+    entry_form = f"{file.byteorder}HH{pointer_form}{width}s"
+    handle = file.filehandle
     handle.seek(offset)
-    (count,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
-    entries = handle.read(count * form.tagsize)
-    following = handle.read(form.offsetsize)
-    end = offset + form.tagnosize + count * form.tagsize + form.offsetsize
-    if len(following) < form.offsetsize:
-        return end, 0
-    inline = form.tagoffsetthreshold
-    for index in range(count):
-        entry = entries[index * form.tagsize : (index + 1) * form.tagsize]
-        _, kind, number = struct.unpack(form.byteorder + ("HHQ" if form.version == 43 else "HHI"), entry[:-form.offsetsize])
+    (count,) = struct.unpack(file.byteorder + count_form, _read(handle, count_form))
+    end = offset + struct.calcsize(count_form) + count * struct.calcsize("=" + entry_form[1:])
+    for _ in range(count):
+        entry = _read(handle, "=" + entry_form[1:])
+        _, kind, number, value = struct.unpack(entry_form, entry)
         length = number * _VALUE_BYTES.get(kind, 1)
-        if length > inline:
-            (where,) = struct.unpack(form.offsetformat, entry[-form.offsetsize :])
-            end = max(end, where + length)
-    return end, struct.unpack(form.offsetformat, following)[0]
+        if length > width:
+            end = max(end, int.from_bytes(value, _ENDIAN[file.byteorder]) + length)
+    (following,) = struct.unpack(file.byteorder + pointer_form, _read(handle, pointer_form))
+    return end, following
+
+
+def _read(handle: tifffile.FileHandle, form: str) -> bytes:
+    data = handle.read(struct.calcsize(form))
+    if len(data) < struct.calcsize(form):
+        raise ValueError("the file ends inside a directory of tags")
+    return data

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from ..configs.errors import InputError
-from .axes import FileContents, FileLevel, parse_axes
+from .axes import FileContents, FileLevel, parse_axes, reason
 from .tiff import SUFFIXES
 from .tiff_pages import ERRORS, check_complete, read_box
 
@@ -33,7 +33,7 @@ class SliceReader:
                     plane = read_box(file.series[0], box[1:], file.filehandle.lock)
             except Exception as error:
                 raise InputError(
-                    f"{path}: truncated or corrupt TIFF ({error}); fetch the file again"
+                    f"{path}: truncated or corrupt TIFF ({reason(error)}); fetch the file again"
                 ) from error
             result[index] = plane
         return result
@@ -68,7 +68,7 @@ def open_slices(path: str, axes: str | None = None) -> FileContents:
         except ERRORS as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{file}: cannot be read as TIFF ({error})") from error
+            raise InputError(f"{file}: cannot be read as TIFF ({reason(error)})") from error
         first = first or found
         if found[:2] != first[:2]:
             raise InputError(

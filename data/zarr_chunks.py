@@ -15,7 +15,6 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numcodecs
 import numpy as np
 
 from ..configs.errors import InputError
+from .axes import reason
 from .cache import decoded_cache, file_key
 
 _NO_CHUNK = 2**64 - 1  # offset and length of a chunk that a shard does not hold
@@ -46,7 +46,7 @@ class ChunkLayout:
     dtype: np.dtype
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
-    fill: float
+    fill: float | int
     packer: str | None
     prefix: str
     separator: str
@@ -103,7 +103,7 @@ def _layout_v3(folder: Path, document: dict[str, Any]) -> ChunkLayout | None:
         dtype=np.dtype(document["data_type"]).newbyteorder(order),
         chunks=chunks,
         shards=shards,
-        fill=float(document["fill_value"]),
+        fill=_number(document["fill_value"]),
         packer=names[1] if len(names) == 2 else None,
         prefix=f"c{separator}" if key["name"] == "default" else "",
         separator=separator,
@@ -127,13 +127,18 @@ def _layout_v2(
         dtype=dtype,
         chunks=tuple(document["chunks"]),
         shards=None,
-        fill=float(document["fill_value"] or 0),
+        fill=_number(document["fill_value"] or 0),
         packer=compressor and compressor["id"],
         prefix="",
         separator=document.get("dimension_separator", "."),
         index_first=False,
         dense=bool(attributes.get("luxvox", {}).get("dense", False)),
     )
+
+
+def _number(value: Any) -> float | int:
+    """A fill value; JSON has no NaN and no infinity, so they are words."""
+    return float(value) if isinstance(value, str) else value
 
 
 def read_box(layout: ChunkLayout, box: tuple[slice, ...]) -> np.ndarray:
@@ -145,7 +150,7 @@ def read_box(layout: ChunkLayout, box: tuple[slice, ...]) -> np.ndarray:
     start = [part.start for part in box]
     result = np.empty([part.stop - part.start for part in box], layout.dtype.newbyteorder("="))
     per_file = _chunks_per_file(layout)
-    for file_place, places in _touched(layout, box, per_file):
+    for file_place, places in _touched(layout, box, per_file).items():
         path = layout.file_of(file_place)
         try:
             file = open(path, "rb", buffering=0)
@@ -175,7 +180,7 @@ def _chunks_per_file(layout: ChunkLayout) -> tuple[int, ...]:
 
 def _touched(
     layout: ChunkLayout, box: tuple[slice, ...], per_file: tuple[int, ...]
-) -> Iterator[tuple[tuple[int, ...], list[tuple[int, ...]]]]:
+) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
     """Chunks that a box crosses, file by file, so that each file is opened once."""
     ranges = [
         range(part.start // chunk, -(-part.stop // chunk))
@@ -185,7 +190,7 @@ def _touched(
     for place in itertools.product(*ranges):
         file = tuple(index // count for index, count in zip(place, per_file, strict=True))
         by_file.setdefault(file, []).append(place)
-    yield from by_file.items()
+    return by_file
 
 
 def _shard_index(
@@ -254,7 +259,7 @@ def _place_chunk(
         _unpack(layout.packer, packed, chunk)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
-            f"{path}: chunk {place} is damaged ({error}); convert or fetch the store again"
+            f"{path}: chunk {place} is damaged ({reason(error)}); convert or fetch the store again"
         ) from error
     if not whole:
         result[tuple(here)] = chunk[tuple(there)]

@@ -1,8 +1,8 @@
 """The honest controls: MONAI's U-Net and SwinUNETR as encoders behind the same objective.
 
-A convolutional net cannot leave patches out, so the hidden ones are filled with one learned value and
-its full-resolution features are averaged over each patch. The decoder, the pool and the losses are
-the same as for our encoder.
+A convolutional net cannot leave patches out, so the hidden ones are filled with one learned value
+and its full-resolution features are averaged over each patch. The decoder, the pool and the losses
+are the same as for our encoder.
 """
 
 from __future__ import annotations
@@ -129,13 +129,13 @@ def _visible_and_real(
 
 def _unet() -> nn.Module:
     """Residual U-Net with instance norm; no BatchNorm, so small batches and averages are safe."""
-    from monai.networks.nets import UNet
+    from monai.networks.nets.unet import UNet
 
     channels = (16, 32, 64, 128)
     return UNet(3, 1, FEATURES, channels, strides=(2, 2, 2), num_res_units=2, norm="INSTANCE")
 
 
 def _swinunetr() -> nn.Module:
-    from monai.networks.nets import SwinUNETR
+    from monai.networks.nets.swin_unetr import SwinUNETR
 
     return cast(nn.Module, SwinUNETR(in_channels=1, out_channels=FEATURES, feature_size=24))

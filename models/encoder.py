@@ -54,7 +54,8 @@ class Acquisition(nn.Module):
 
     def forward(self, voxel_size_um: Tensor, spacing_known: Tensor) -> Tensor:
         """[B, 3] um, [B] bool -> [B, 1, D]."""
-        token = self.mlp(known_voxel_size(voxel_size_um, spacing_known).log())
+        size = known_voxel_size(voxel_size_um, spacing_known).log().to(self.unknown.dtype)
+        token = self.mlp(size)
         return torch.where(spacing_known[:, None], token, self.unknown.to(token.dtype))[:, None]
 
 

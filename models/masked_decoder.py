@@ -125,8 +125,8 @@ def make_constant(weight: Tensor, bias: Tensor, head_dim: int) -> None:
     """Start queries or keys [heads * head_dim] as nearly one vector, the same for queries and keys.
 
     Its pairs of dimensions all have equal length, so after rotation the product of query and key is
-    the sum of the cosines of their phase differences, which is largest at distance 0. Plus and minus:
-    the qk-norm takes the mean of the head's dimensions away.
+    the sum of the cosines of their phase differences, which is largest at distance 0. Plus and
+    minus: the qk-norm takes the mean of the head's dimensions away.
     """
     vector = torch.ones(head_dim)
     vector[head_dim // 2 :] = -1

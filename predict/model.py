@@ -1,4 +1,5 @@
-"""What `luxvox.load` returns: pretrained weights with the normalisation and crop size they were trained with."""
+"""What `luxvox.load` returns: pretrained weights with the normalisation and crop size they were
+trained with."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ Triple = tuple[int, int, int]
 
 
 class Model(nn.Module):
-    """A pretrained encoder with its pooling and its projections into the space shared with captions."""
+    """A pretrained encoder with its pooling and its projections into the space shared with
+    captions."""
 
     def __init__(self, config: dict, where: str) -> None:
         """Build from config.json; `where` names the weights in messages."""
@@ -43,7 +45,9 @@ class Model(nn.Module):
         self.text_projector = Projector(text_width, self.embed_dim)
 
     @torch.inference_mode()
-    def embed(self, volume: Volume | str | Path, channel: int = 0, batch_size: int = 8) -> NDArray[np.float32]:
+    def embed(
+        self, volume: Volume | str | Path, channel: int = 0, batch_size: int = 8
+    ) -> NDArray[np.float32]:
         """Embed a volume crop by crop, on a grid without overlap (see `crop_origins`).
 
         Args:
@@ -78,7 +82,8 @@ class Model(nn.Module):
         return torch.cat(vectors).numpy()
 
     def crop_origins(self, volume: Volume) -> list[Triple]:
-        """Corners (z, y, x) of the crops that `embed` cuts: a grid that reaches both ends of each axis."""
+        """Corners (z, y, x) of the crops that `embed` cuts: a grid that reaches both ends of each
+        axis."""
         axes = [
             list(_starts(side, edge))
             for side, edge in zip(volume.shape, self._crop_of(volume), strict=True)
@@ -100,7 +105,8 @@ class Model(nn.Module):
         ):
             if side < patch:
                 raise InputError(
-                    f"{volume.path}: {side} voxels along {axis}, expected at least {patch} (one patch)"
+                    f"{volume.path}: {side} voxels along {axis}, expected at least one patch "
+                    f"of {patch}"
                 )
             fitting.append(min(edge, side // patch * patch))
         return fitting[0], fitting[1], fitting[2]

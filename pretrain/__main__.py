@@ -1,4 +1,5 @@
-"""`luxvox pretrain`, and the same under a launcher: `accelerate launch -m luxvox.pretrain RECIPE ...`."""
+"""`luxvox pretrain`, and the same under a launcher: `accelerate launch -m luxvox.pretrain RECIPE
+...`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Gradient accumulation that does not shrink the contrastive batch.
 
-The contrastive term needs all images of a step at once; memory holds one micro-batch. As in gradient
-caching (Gao et al., arXiv 2101.06983): a first pass without gradient gives every image vector, the term's
-gradient to those vectors is taken, and in the second pass each micro-batch is pulled along its share.
-The extra forward is the price; it is paid only where `accumulate` is above 1 and text is trained.
+The contrastive term needs all images of a step at once; memory holds one micro-batch. As in
+gradient caching (Gao et al., arXiv 2101.06983): a first pass without gradient gives every image
+vector, the term's gradient to those vectors is taken, and in the second pass each micro-batch is
+pulled along its share. The extra forward is the price; it is paid only where `accumulate` is above
+1 and text is trained.
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ def inverse_distance(
 ) -> Tensor:
     """Interpolate each hidden voxel from the 8 nearest visible patch means, weights 1 / distance^2.
 
-    Distances run from the voxel itself to the patch centres, in micrometres. This is Shepard's method
-    (1968) with power 2, and stronger than one value a patch: it also follows gradients inside it.
+    Distances run from the voxel itself to the patch centres, in micrometres. This is Shepard's
+    method (1968) with power 2, and stronger than one value a patch: it also follows gradients
+    inside it.
 
     Args:
         patches: [B, N, P], normalised intensity.

@@ -1,4 +1,5 @@
-"""From a recipe to a learner: model, optimiser, average and captions, wrapped for one or many processes."""
+"""From a recipe to a learner: model, optimiser, average and captions, wrapped for one or many
+processes."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 FEWEST_CAPTIONS = 4  # below, a contrastive loss has next to nothing to tell apart
+TEXT_WIDTH_WITHOUT_TOWER = 384  # the shipped encoder's, so that text can be switched on later
 
 
 def make_accelerator(recipe: PretrainRecipe) -> Accelerator:
@@ -42,7 +44,8 @@ def make_accelerator(recipe: PretrainRecipe) -> Accelerator:
 
 
 def encoder_config(recipe: PretrainRecipe, corpus: Corpus) -> EncoderConfig:
-    """Dimensions by size; wavelengths from the corpus: 2 x its smallest token pitch to 4 x its largest crop."""
+    """Dimensions by size; wavelengths from the corpus: 2 x its smallest token pitch to 4 x its
+    largest crop."""
     crop = recipe.data.crop
     sizes = corpus.voxel_sizes_um or [(1.0, 1.0, 1.0)]
     if any(size is None for size in sizes):
@@ -85,25 +88,22 @@ def build_learner(recipe: PretrainRecipe, corpus: Corpus, accelerator: Accelerat
     optimizer = make_optimizer(model, recipe.optim)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(wrapped, keep_torch_compile=True)
-    return Learner(
-        accelerator, wrapped, bare, optimizer, Ema(bare, recipe.optim.ema), book
-    )
+    return Learner(accelerator, wrapped, bare, optimizer, Ema(bare, recipe.optim.ema), book)
 
 
 def _check_captions(recipe: PretrainRecipe, corpus: Corpus, num_processes: int) -> None:
-    distinct = len({caption for caption in corpus.train_captions})
+    distinct = corpus.distinct_train_captions
     images = recipe.batch_size * recipe.accumulate * num_processes
     if distinct < FEWEST_CAPTIONS:
         raise InputError(
-            f"{recipe.data.source}: {distinct} distinct captions among the training volumes, expected at "
-            f"least {FEWEST_CAPTIONS} to align images with text; add captions or set objective.text=0"
+            f"{recipe.data.source}: {distinct} distinct captions among the training volumes, "
+            f"expected at least {FEWEST_CAPTIONS} to align images with text; "
+            "add captions or set objective.text=0"
         )
     if images < FEWEST_CAPTIONS:
         raise InputError(
-            f"batch_size {recipe.batch_size} x accumulate {recipe.accumulate} x {num_processes} processes = "
-            f"{images} images a step, expected at least {FEWEST_CAPTIONS} for the contrastive "
-            "loss; raise batch_size or accumulate, or set objective.text=0"
+            f"batch_size {recipe.batch_size} x accumulate {recipe.accumulate} x "
+            f"{num_processes} processes = {images} images a step, expected at least "
+            f"{FEWEST_CAPTIONS} for the contrastive loss; raise batch_size or accumulate, "
+            "or set objective.text=0"
         )
-
-
-TEXT_WIDTH_WITHOUT_TOWER = 384  # the shipped encoder's, so that text can be switched on later

@@ -1,4 +1,5 @@
-"""The captions of a run as vectors: every wording encoded once by the frozen tower, drawn anew each step.
+"""The captions of a run as vectors: every wording encoded once by the frozen tower, drawn anew each
+step.
 
 With `text.trainable_layers` above 0 the tower learns, so wordings are handed on as text instead.
 """

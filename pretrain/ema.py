@@ -1,4 +1,5 @@
-"""Exponential moving average of everything that a model's output depends on: parameters and buffers."""
+"""Exponential moving average of everything that a model's output depends on: parameters and
+buffers."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ class Ema:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        """Start from what `model` holds now."""
         self.decay = decay
         self.shadows = {name: tensor.detach().clone() for name, tensor in _named_tensors(model)}
 
@@ -25,8 +27,8 @@ class Ema:
     def update(self, model: nn.Module, step: int) -> None:
         """Move the shadows towards `model` after optimiser step `step` (0-based).
 
-        The decay rises to its full value, min(decay, (1 + step) / (10 + step)), so that short runs are not
-        dominated by the random start (as in TensorFlow's ExponentialMovingAverage).
+        The decay rises to its full value, min(decay, (1 + step) / (10 + step)), so that short runs
+        are not dominated by the random start (as in TensorFlow's ExponentialMovingAverage).
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in _named_tensors(model):
@@ -43,7 +45,8 @@ class Ema:
 
     @contextmanager
     def swapped(self, model: nn.Module) -> Iterator[None]:
-        """Inside the block `model` holds the averaged tensors; afterwards its own again, to the bit."""
+        """Inside the block `model` holds the averaged tensors; afterwards its own again, to the
+        bit."""
         self._swap(model)
         try:
             yield

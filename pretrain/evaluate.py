@@ -1,9 +1,9 @@
 """Knowing that it learns: fixed crops of held-back groups, fixed masks, the same yardstick for all.
 
 Errors are mean squared errors over the same hidden voxels in normalised intensity, divided by the
-volume's variance, averaged over volumes: the model beside two trivial predictors. Then caption retrieval,
-nearest neighbours and feature spread. The masks depend on the evaluation seed alone, never on the
-training step or its recipe.
+volume's variance, averaged over volumes: the model beside two trivial predictors. Then caption
+retrieval, nearest neighbours and feature spread. The masks depend on the evaluation seed alone,
+never on the training step or its recipe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ ERRORS = ("masked_error", "visible_mean_error", "interpolation_error")
 
 @dataclass
 class CropScores:
-    """What was measured on one crop; plain numbers and small arrays, so that ranks can exchange it."""
+    """What was measured on one crop; plain numbers and small arrays, so that ranks can exchange
+    it."""
 
     index: int
     volume: int
@@ -137,7 +138,8 @@ def _by_volume(scores: list[CropScores], name: str) -> dict[int, list[float]]:
 
 
 def _retrieval(scores: list[CropScores], captions: np.ndarray) -> dict[str, float]:
-    """R@1 among the distinct captions of the held-back volumes; nothing where there are under two."""
+    """R@1 among the distinct captions of the held-back volumes; nothing where there are under
+    two."""
     present = np.unique([score.caption for score in scores])
     if len(captions) == 0 or len(present) < 2:
         return {}
@@ -208,7 +210,8 @@ def _take_pictures(
     grid: tuple[int, int, int],
     patch: tuple[int, int, int],
 ) -> None:
-    """Keep the first crop of each volume: as it is, what is hidden, and with the hidden part rebuilt."""
+    """Keep the first crop of each volume: as it is, what is hidden, and with the hidden part
+    rebuilt."""
     patches = patchify(batch["crop"], patch)
     for row in range(len(patches)):
         volume = int(batch["volume_id"][row])

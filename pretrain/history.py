@@ -20,6 +20,7 @@ class History:
     """Appends one JSON object a line to RUN/history.jsonl; a resumed run forgets what it redoes."""
 
     def __init__(self, path: Path, resumed_step: int) -> None:
+        """Keep the entries up to `resumed_step` (0: none)."""
         self.path = path
         kept = [entry for entry in read_history(path) if entry["step"] <= resumed_step]
         partial = path.with_suffix(".partial")

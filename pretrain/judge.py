@@ -77,13 +77,19 @@ class Judge:
         # Every rank runs equally often, or FSDP would wait for ever: short shares are filled up.
         rounds = -(-len(batches) // accelerator.num_processes)
         mine = [
-            batches[min(turn * accelerator.num_processes + accelerator.process_index, len(batches) - 1)]
+            batches[
+                min(turn * accelerator.num_processes + accelerator.process_index, len(batches) - 1)
+            ]
             for turn in range(rounds)
         ]
         with accelerator.autocast():
             scores = score_crops(
-                learner.wrapped, _decoded(mine, accelerator.device), self.recipe.data.crop.patch,
-                self.recipe.evaluate.ratio, pictures, PICTURED,
+                learner.wrapped,
+                _decoded(mine, accelerator.device),
+                self.recipe.data.crop.patch,
+                self.recipe.evaluate.ratio,
+                pictures,
+                PICTURED,
             )
         if accelerator.num_processes > 1:
             from accelerate.utils import gather_object
@@ -92,7 +98,8 @@ class Judge:
         return sorted({score.index: score for score in scores}.values(), key=lambda s: s.index)
 
     def _captions(self, learner: Learner) -> np.ndarray:
-        """[C, dim] projected full captions by the averaged weights; [0, dim] where text is not trained."""
+        """[C, dim] projected full captions by the averaged weights; [0, dim] where text is not
+        trained."""
         book: CaptionBook | None = learner.captions
         if book is None:
             return np.zeros((0, self.recipe.text.dim), dtype=np.float32)

@@ -1,7 +1,8 @@
-"""The training loop, straight through: batch, masks, terms, step, average, and now and then a checkpoint.
+"""The training loop, straight through: batch, masks, terms, step, average, and now and then a
+checkpoint.
 
-Nothing here depends on how often a run was stopped: the data order, augmentation, masks, wordings and dropout
-of step s are functions of (seed, s).
+Nothing here depends on how often a run was stopped: the data order, augmentation, masks, wordings
+and dropout of step s are functions of (seed, s).
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def train(
 def _step(
     learner: Learner, recipe: PretrainRecipe, batch: Batch, step: int
 ) -> tuple[dict[str, float], float, int]:
-    """One optimiser step; returns mean terms, gradient norm, and the number of distinct captions."""
+    """One optimiser step; returns mean terms, gradient norm, and the number of distinct
+    captions."""
     accelerator = learner.accelerator
     micro_batches = prepare(batch, recipe, accelerator.device)
     captions = None
@@ -148,8 +150,12 @@ def _backward(
     if recipe.accumulate > 1 and captions is not None:
         _seed_dropout(recipe.seed, step, accelerator.process_index)
         cached = cache_contrast(
-            learner.wrapped, learner.model, micro_batches, captions,
-            accelerator.process_index, accelerator.num_processes,
+            learner.wrapped,
+            learner.model,
+            micro_batches,
+            captions,
+            accelerator.process_index,
+            accelerator.num_processes,
         )
     collected = []
     for number, (batch, masks) in enumerate(micro_batches):
@@ -158,7 +164,8 @@ def _backward(
         quiet = contextlib.nullcontext() if last else accelerator.no_sync(learner.wrapped)
         with quiet:
             terms = learner.wrapped(
-                batch, masks,
+                batch,
+                masks,
                 captions=captions if cached is None or last else None,
                 cached=None if cached is None else cached[number],
             )

@@ -1,9 +1,9 @@
 """Which tokens are hidden, and which hidden ones are rebuilt.
 
-Every sample's choice is a pure function of (seed, global sample index), so it does not depend on the
-number of ranks or on where a run was resumed. The numbers of kept tokens and of queries are fixed by
-the crop's shape alone, so that tensor shapes never change; samples with padding fill up with slots
-that are marked as not real.
+Every sample's choice is a pure function of (seed, global sample index), so it does not depend on
+the number of ranks or on where a run was resumed. The numbers of kept tokens and of queries are
+fixed by the crop's shape alone, so that tensor shapes never change; samples with padding fill up
+with slots that are marked as not real.
 """
 
 from __future__ import annotations
@@ -49,8 +49,14 @@ class Masks:
 
 
 def draw_masks(
-    indices: Tensor, extent: Tensor, grid: tuple[int, int, int], patch: tuple[int, int, int],
-    recipe: MaskingRecipe, seed: int, *, every_hidden: bool = False,
+    indices: Tensor,
+    extent: Tensor,
+    grid: tuple[int, int, int],
+    patch: tuple[int, int, int],
+    recipe: MaskingRecipe,
+    seed: int,
+    *,
+    every_hidden: bool = False,
 ) -> Masks:
     """Draw masks for a batch.
 
@@ -78,13 +84,22 @@ def draw_masks(
         torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)
     )
     return Masks(
-        keep, None if keep_real.all() else keep_real, query, None if query_real.all() else query_real
+        keep,
+        None if keep_real.all() else keep_real,
+        query,
+        None if query_real.all() else query_real,
     )
 
 
 def _draw_one(
-    index: int, extent: tuple[int, ...], grid: tuple[int, int, int], patch: tuple[int, int, int],
-    recipe: MaskingRecipe, seed: int, num_keep: int, num_query: int,
+    index: int,
+    extent: tuple[int, ...],
+    grid: tuple[int, int, int],
+    patch: tuple[int, int, int],
+    recipe: MaskingRecipe,
+    seed: int,
+    num_keep: int,
+    num_query: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]:
     """One sample: kept indices and queries, both padded to their fixed numbers."""
     rng = keyed_rng("mask", seed, index)
@@ -104,7 +119,8 @@ def _draw_one(
 def _hiding_order(
     rng: np.random.Generator, grid: tuple[int, int, int], recipe: MaskingRecipe
 ) -> NDArray[np.float64]:
-    """[z, y, x] scores; the lowest are kept. Tokens of one block or slab share a score, with a tie-break."""
+    """[z, y, x] scores; the lowest are kept. Tokens of one block or slab share a score, with a tie-
+    break."""
     shares = np.array([recipe.random, recipe.blocks, recipe.slabs])
     kind = KINDS[rng.choice(len(KINDS), p=shares / shares.sum())]
     fine = rng.random(grid)
@@ -117,9 +133,7 @@ def _hiding_order(
     coarse = rng.permutation(np.prod([side // BLOCK + 1 for side in grid])).reshape(
         [side // BLOCK + 1 for side in grid]
     )
-    z, y, x = (
-        (np.arange(side) + start) // BLOCK for side, start in zip(grid, phase, strict=True)
-    )
+    z, y, x = ((np.arange(side) + start) // BLOCK for side, start in zip(grid, phase, strict=True))
     return coarse[np.ix_(z, y, x)] + fine
 
 

@@ -1,9 +1,9 @@
 """The pretraining model: one forward from crops to the terms of the loss.
 
-Everything that is trained sits in one module, so that DDP and FSDP wrap one forward. Every term is a
-mean over samples: it splits exactly over ranks and over micro-batches. The one term that does not
-split, the contrastive one, gathers its features over ranks with their gradient; under accumulation it
-is handled by `accumulate.py`.
+Everything that is trained sits in one module, so that DDP and FSDP wrap one forward. Every term is
+a mean over samples: it splits exactly over ranks and over micro-batches. The one term that does not
+split, the contrastive one, gathers its features over ranks with their gradient; under accumulation
+it is handled by `accumulate.py`.
 """
 
 from __future__ import annotations
@@ -144,8 +144,11 @@ class PretrainModel(nn.Module):
     def encode(self, batch: Batch, masks: Masks) -> Encoded:
         """Encode the visible tokens only."""
         return self.encoder(
-            batch["crop"], batch["voxel_size_um"], batch["spacing_known"],
-            keep=masks.keep, key_mask=masks.keep_real,
+            batch["crop"],
+            batch["voxel_size_um"],
+            batch["spacing_known"],
+            keep=masks.keep,
+            key_mask=masks.keep_real,
         )
 
     def project(self, encoded: Encoded) -> Tensor:
@@ -153,10 +156,12 @@ class PretrainModel(nn.Module):
         return self.image_projector(self.pool(encoded))
 
     def text_term(self, images: Tensor, caption_ids: Tensor, captions: Captions) -> Tensor:
-        """Multi-positive contrastive loss of all images against all captions of the global batch."""
+        """Multi-positive contrastive loss of all images against all captions of the global
+        batch."""
         features = captions.features
         if features is None:
-            assert self.tower is not None and captions.texts is not None  # they come together
+            assert self.tower is not None  # it learns: texts come in place of features
+            assert captions.texts is not None
             features = self.tower.encode(captions.texts)
         texts = self.text_projector(features)
         # CLIP's ceiling of 100: a sharper softmax only chases label noise.

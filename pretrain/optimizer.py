@@ -11,8 +11,8 @@ from .recipe import OptimRecipe
 def make_optimizer(model: nn.Module, recipe: OptimRecipe) -> torch.optim.AdamW:
     """Build AdamW over the trainable parameters.
 
-    Weight decay is for the matrices of linear and convolution layers. Everything of another owner or with
-    fewer than two dimensions, such as tokens kept as [R, D] tables, goes without.
+    Weight decay is for the matrices of linear and convolution layers. Everything of another owner
+    or with fewer than two dimensions, such as tokens kept as [R, D] tables, goes without.
     """
     matrices = {
         id(module.weight)

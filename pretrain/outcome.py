@@ -15,12 +15,14 @@ from .objectives import PretrainModel
 from .recipe import PretrainRecipe
 
 NORMALISATION = (
-    "asinh((x - level) / spread); level = median, spread = 1.4826 * MAD of the tissue, per volume and channel"
+    "asinh((x - level) / spread); level = median, spread = 1.4826 * MAD of the tissue, "
+    "per volume and channel"
 )
 
 
 def architecture_of(recipe: PretrainRecipe, model: PretrainModel) -> dict[str, Any]:
-    """All that decides the names and shapes of the tensors; a checkpoint of another one is refused."""
+    """All that decides the names and shapes of the tensors; a checkpoint of another one is
+    refused."""
     return {
         "encoder_name": recipe.encoder.name,
         "encoder": model.encoder.config.model_dump(mode="json"),
@@ -65,7 +67,8 @@ def write_pictures(run: Path, pictures: Pictures, names: list[str]) -> None:
 def write_embeddings(
     run: Path, images: np.ndarray, image_caption: np.ndarray, text: np.ndarray, captions: list[str]
 ) -> None:
-    """Write RUN/embeddings.npz: image [n, dim], their caption rows [n], text [M, dim], captions [M]."""
+    """Write RUN/embeddings.npz: image [n, dim], their caption rows [n], text [M, dim], captions
+    [M]."""
     np.savez_compressed(
         run / "embeddings.npz",
         image=images,
@@ -113,9 +116,7 @@ def write_weights(
     return folder
 
 
-def _card(
-    recipe: PretrainRecipe, corpus: dict[str, Any], metrics: dict[str, float | int]
-) -> str:
+def _card(recipe: PretrainRecipe, corpus: dict[str, Any], metrics: dict[str, float | int]) -> str:
     """The model card that lies beside the weights."""
     held_back = "\n".join(
         f"| {key.removeprefix('val/')} | {value:.4g} |"
@@ -124,8 +125,9 @@ def _card(
     )
     return f"""# Weights pretrained with luxvox
 
-Encoder `{recipe.encoder.name}-{recipe.encoder.size}`, {recipe.steps} steps, pretrained by masked volumetric
-reconstruction (weight {recipe.objective.masked}) and image-text alignment (weight {recipe.objective.text}).
+Encoder `{recipe.encoder.name}-{recipe.encoder.size}`, {recipe.steps} steps, pretrained by masked
+volumetric reconstruction (weight {recipe.objective.masked}) and image-text alignment (weight
+{recipe.objective.text}).
 
 - Data: {corpus["volumes"]} volumes of {corpus["groups"]} groups, listed in `{recipe.data.source}`.
   Their licences are those of the volumes; luxvox does not know them.
@@ -134,7 +136,8 @@ reconstruction (weight {recipe.objective.masked}) and image-text alignment (weig
 - Voxel sizes (z, y, x) in um: {corpus["voxel_size_range_um"] or "unknown"}
 - Intensities: {NORMALISATION}
 
-Intended use: features for few-label tasks on light-sheet volumes like those above. Not for diagnosis.
+Intended use: features for few-label tasks on light-sheet volumes like those above. Not for
+diagnosis.
 
 | held-back groups | value |
 |---|---|

@@ -24,7 +24,9 @@ def retrieval_r1_macro(images: Floats, captions: Floats, caption_of_image: Ints)
         Macro-averaged R@1 in 0..1; chance is 1 / M.
     """
     found = (images @ captions.T).argmax(axis=1) == caption_of_image
-    return float(np.mean([found[caption_of_image == c].mean() for c in np.unique(caption_of_image)]))
+    return float(
+        np.mean([found[caption_of_image == c].mean() for c in np.unique(caption_of_image)])
+    )
 
 
 def knn_balanced_accuracy(
@@ -47,14 +49,16 @@ def knn_balanced_accuracy(
 def spread(features: Floats) -> float:
     """How far unit features fill their space: 0 when all are equal, 1 when isotropic.
 
-    The mean over dimensions of the standard deviation, times sqrt(D), as in SimSiam (arXiv 2011.10566).
+    The mean over dimensions of the standard deviation, times sqrt(D), as in SimSiam (arXiv
+    2011.10566).
     """
     unit = _unit(features)
     return float(unit.std(axis=0).mean() * np.sqrt(unit.shape[1]))
 
 
 def effective_rank(features: Floats) -> float:
-    """exp(entropy) of the normalised singular values of the centred features (Roy, Vetterli 2007)."""
+    """exp(entropy) of the normalised singular values of the centred features (Roy, Vetterli
+    2007)."""
     values = np.linalg.svd(features - features.mean(axis=0), compute_uv=False)
     if values.sum() == 0:
         return 0.0

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..data.augment import AugmentConfig
-from ..data.crops import CropConfig
+from ..data.crop_plan import CropConfig
 from ..models.sizes import SIZES, DecoderConfig
 
 
@@ -27,7 +27,7 @@ class DataRecipe(_Part):
     val_fraction: float = Field(0.15, ge=0, lt=1)  # of groups, where the list has no split
     skip_unreadable: bool = False
     missing_captions: Literal["error", "ignore"] = "error"
-    workers: int = Field(1, ge=0)
+    workers: int = Field(0, ge=0)  # 0: a thread, best where training itself needs the CPU
     crop: CropConfig = CropConfig()
     augment: AugmentConfig = AugmentConfig()
 

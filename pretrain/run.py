@@ -74,9 +74,13 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
 
     recorder = Recorder(recipe, run, learner, corpus, architecture, position)
     batches = make_loader(
-        corpus.train, seed=recipe.seed, batch_size=recipe.batch_size * recipe.accumulate,
-        start_step=position.step, num_steps=recipe.steps - position.step,
-        rank=accelerator.process_index, world_size=accelerator.num_processes,
+        corpus.train,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size * recipe.accumulate,
+        start_step=position.step,
+        num_steps=recipe.steps - position.step,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
         workers=recipe.data.workers,
     )
     with (
@@ -142,7 +146,10 @@ class Recorder:
             checkpoints = self.run / "checkpoints"
             position = replace(position, best_error=self.best_error)
             write_checkpoint(
-                checkpoints / (name or folder_name(position.step)), state, position, self.architecture
+                checkpoints / (name or folder_name(position.step)),
+                state,
+                position,
+                self.architecture,
             )
             prune(checkpoints, self.recipe.checkpoint.keep)
         self.accelerator.wait_for_everyone()
@@ -153,7 +160,8 @@ class Recorder:
         stopped = position.step < self.recipe.steps
         if position.step > self.start.step:
             self.save(position)
-        # A run that was told to stop may have seconds to live: what must not be lost is saved above.
+        # A run that was told to stop may have seconds to live: what must not be lost is saved
+        # above.
         judged = self._evaluate(position) if self.judge.ready and not stopped else {}
         metrics: dict[str, float | int] = {
             **{f"train/{name}": value for name, value in self.last_values.items()},
@@ -173,7 +181,12 @@ class Recorder:
                 self.history.append({"step": position.step, **judged})
             write_metrics(self.run, metrics)
             write_weights(
-                self.run, state["ema"], self.recipe, self.architecture, self.corpus.summary(), metrics
+                self.run,
+                state["ema"],
+                self.recipe,
+                self.architecture,
+                self.corpus.summary(),
+                metrics,
             )
             write_pretrain_report(self.run)
         self.accelerator.wait_for_everyone()
@@ -199,8 +212,11 @@ class Recorder:
             self.history.append(entry)
         if self.line is not None:
             self.line.update(
-                self.line.task_ids[0], completed=step, loss=entry["loss"],
-                rate=self.crops / self.seconds, waiting=self.waited / self.seconds,
+                self.line.task_ids[0],
+                completed=step,
+                loss=entry["loss"],
+                rate=self.crops / self.seconds,
+                waiting=self.waited / self.seconds,
             )
 
     def _wants_checkpoint(self, position: Position) -> bool:
@@ -223,7 +239,8 @@ def _claim(run: Path, resume: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"{run}: the output folder cannot be written ({error.strerror}); give another out=FOLDER"
+            f"{run}: the output folder cannot be written ({error.strerror}); "
+            "give another out=FOLDER"
         ) from None
     if not resume and any((run / "checkpoints").glob("step_*")):
         raise InputError(

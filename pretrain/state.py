@@ -1,9 +1,9 @@
 """Checkpoints: all that a run needs to go on to the bit, written whole or not at all.
 
-`RUN/checkpoints/step_00000120/` holds `state.pt` (tensors only, opened with `weights_only=True`) and
-`meta.json` (step, steps of the plan, architecture, size and sha256 of state.pt). A folder appears under its
-name only when both files are complete and on disk. Data order, masks, augmentation and dropout are functions of
-(seed, step), so no random state is kept.
+`RUN/checkpoints/step_00000120/` holds `state.pt` (tensors only, opened with `weights_only=True`)
+and `meta.json` (step, steps of the plan, architecture, size and sha256 of state.pt). A folder
+appears under its name only when both files are complete and on disk. Data order, masks,
+augmentation and dropout are functions of (seed, step), so no random state is kept.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def restore_state(model: nn.Module, optimizer: Optimizer, ema: Ema, state: dict[
     set_model_state_dict(model, state["ema"], options=_WHOLE)
     ema.take(model)
     set_state_dict(
-        model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"],
+        model,
+        optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
         options=_WHOLE,
     )
 
@@ -131,9 +134,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
             "delete the folder to resume from an earlier one"
         ) from None
     if found > FORMAT:
-        raise InputError(
-            f"{path}: format {found}, this luxvox reads up to {FORMAT}; update luxvox"
-        )
+        raise InputError(f"{path}: format {found}, this luxvox reads up to {FORMAT}; update luxvox")
     return meta
 
 
@@ -155,8 +156,8 @@ def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, An
     size = path.stat().st_size if path.exists() else 0
     if size != meta["bytes"] or _sha256(path) != meta["sha256"]:
         raise InputError(
-            f"{path}: {size} bytes, expected {meta['bytes']} with sha256 {meta['sha256'][:12]}...: cut "
-            "short or changed; delete its folder to resume from an earlier one"
+            f"{path}: {size} bytes, expected {meta['bytes']} with sha256 {meta['sha256'][:12]}...: "
+            "cut short or changed; delete its folder to resume from an earlier one"
         )
     return torch.load(path, map_location="cpu", weights_only=True), Position(**meta["position"])
 
@@ -164,8 +165,8 @@ def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, An
 def find_latest(checkpoints: Path, steps: int) -> Path | None:
     """The newest checkpoint from which a plan of `steps` steps can go on, or None.
 
-    One that was taken while an earlier, shorter plan was already decaying is passed over, because its
-    learning rate had fallen; a checkpoint is always kept from before the decay.
+    One that was taken while an earlier, shorter plan was already decaying is passed over, because
+    its learning rate had fallen; a checkpoint is always kept from before the decay.
     """
     for folder in sorted(checkpoints.glob("step_*"), reverse=True):
         position = Position(**read_meta(folder)["position"])
@@ -188,7 +189,8 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Ask the system to put a file or folder on disk, so that a power cut cannot leave half of it."""
+    """Ask the system to put a file or folder on disk, so that a power cut cannot leave half of
+    it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

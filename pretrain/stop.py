@@ -13,12 +13,14 @@ import torch.distributed as dist
 
 
 class StopRequests:
-    """SIGTERM and Ctrl-C: save and stop. SIGUSR1, as schedulers send it before a limit: save and go on.
+    """SIGTERM and Ctrl-C: save and stop. SIGUSR1, as schedulers send it before a limit: save and go
+    on.
 
     Every `save_minutes` minutes a save is asked for as well.
     """
 
     def __init__(self, save_minutes: float) -> None:
+        """Nothing is asked for yet; the clock starts now."""
         self.stop = False
         self.save = False
         self._save_seconds = 60 * save_minutes
@@ -43,7 +45,8 @@ class StopRequests:
                 signal.signal(number, handler)
 
     def agree(self, device: torch.device) -> None:
-        """Make every rank see what any rank was told, so that all save and stop at the same step."""
+        """Make every rank see what any rank was told, so that all save and stop at the same
+        step."""
         self.save |= time.monotonic() - self._saved_at > self._save_seconds
         if dist.is_initialized() and dist.get_world_size() > 1:
             flags = torch.tensor([self.stop, self.save], dtype=torch.int32, device=device)

@@ -54,9 +54,9 @@ _CAPTIONS = {
 }
 
 # Tubes: trees for each mm2 of cross-section, radius of the trunks in um.
-_TUBES = ((430.0, 6.5), (900.0, 3.2))
+_TUBES = ((430.0, 6.5), (2000.0, 3.4))
 # Nuclei: number in a mm3, radius in um.
-_BLOBS = ((50e3, 5.5), (230e3, 4.5))
+_BLOBS = ((50e3, 5.5), (320e3, 4.5))
 # Fibres: number for each mm2 of cross-section, turn away from the common direction.
 _FIBRES = ((1300.0, 1.0), (1800.0, 0.1))
 _FIBRE_RADIUS_UM = 0.8

@@ -157,7 +157,7 @@ def smooth_noise(grid: Grid, scale_um: float, rng: np.random.Generator) -> np.nd
     sigma = scale_um / grid.pitch_um / factor
     noise = gaussian_filter(rng.standard_normal(coarse, np.float32), sigma, mode="wrap")
     ratios = [n / c for n, c in zip(grid.shape, coarse, strict=True)]
-    wide = zoom(noise, ratios, order=1, grid_mode=True, mode="nearest")
+    wide = np.asarray(zoom(noise, ratios, order=1, grid_mode=True, mode="nearest"))
     return (wide - wide.mean()) / max(float(wide.std()), 1e-6)
 
 

@@ -88,7 +88,9 @@ def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
         find_recipe("no_such_recipe")
 
 
-def test_shipped_recipes_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_recipes_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("configs/pretrain/cpu_real.yaml", "pretrain/cpu_real.yaml", "cpu_real"):
         assert find_recipe(name).name == "cpu_real.yaml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from luxvox.models.patch_embed import patchify
 from luxvox.pretrain.baselines import inverse_distance, visible_mean
 from luxvox.pretrain.masking import draw_masks
@@ -31,14 +32,21 @@ def test_inverse_distance_agrees_with_a_loop_over_voxels() -> None:
     centres = (tokens + 0.5) * PATCH * size[0].numpy()
     means = patchify(crop, PATCH)[0].mean(-1).numpy()
     kept = masks.keep[0].numpy()
-    query = int(masks.query[0, 3])
-    near = kept[np.argsort(np.linalg.norm(centres[kept] - centres[query], axis=1))[:8]]
-    for voxel in ((0, 0, 0), (1, 2, 3), (3, 3, 0)):
-        place = (tokens[query] * PATCH + np.array(voxel) + 0.5) * size[0].numpy()
-        weight = 1 / ((place - centres[near]) ** 2).sum(1)
-        expected = (weight * means[near]).sum() / weight.sum()
-        flat = voxel[0] * 16 + voxel[1] * 4 + voxel[2]
-        assert float(got[0, 3, flat]) == pytest.approx(float(expected), rel=1e-4)
+    checked = 0
+    for row, query in enumerate(masks.query[0].tolist()):
+        far = np.linalg.norm(centres[kept] - centres[query], axis=1)
+        order = np.argsort(far)
+        if far[order[8]] - far[order[7]] < 1e-3:
+            continue  # on a grid the eighth neighbour is often one of several equals
+        near = kept[order[:8]]
+        for voxel in ((0, 0, 0), (1, 2, 3), (3, 3, 0)):
+            place = (tokens[query] * PATCH + np.array(voxel) + 0.5) * size[0].numpy()
+            weight = 1 / ((place - centres[near]) ** 2).sum(1)
+            expected = (weight * means[near]).sum() / weight.sum()
+            flat = voxel[0] * 16 + voxel[1] * 4 + voxel[2]
+            assert float(got[0, row, flat]) == pytest.approx(float(expected), abs=1e-5)
+            checked += 1
+    assert checked > 20
 
 
 def test_neither_predictor_sees_hidden_voxels() -> None:

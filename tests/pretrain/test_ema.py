@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from luxvox.pretrain.ema import Ema
 from torch import nn
+
+from luxvox.pretrain.ema import Ema
 
 
 class _WithBuffers(nn.Module):

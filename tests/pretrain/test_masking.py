@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from luxvox.pretrain.masking import Masks, draw_masks
 from luxvox.pretrain.recipe import MaskingRecipe
 
@@ -54,8 +55,12 @@ def test_every_hidden_token_can_be_asked_for() -> None:
 
 def test_slabs_show_whole_planes_of_tokens() -> None:
     masks = draw_masks(
-        torch.arange(8), FULL.expand(8, 3), GRID, PATCH,
-        MaskingRecipe(ratio=2 / 3, queries=0.2, random=0, blocks=0, slabs=1), seed=1,
+        torch.arange(8),
+        FULL.expand(8, 3),
+        GRID,
+        PATCH,
+        MaskingRecipe(ratio=2 / 3, queries=0.2, random=0, blocks=0, slabs=1),
+        seed=1,
     )
     planes = masks.keep // 20
     assert all(len(set(row.tolist())) == 1 for row in planes)
@@ -94,7 +99,5 @@ def test_a_sample_has_the_same_mask_on_any_rank_and_another_one_next_time() -> N
     assert torch.equal(whole.keep[3:], second_rank.keep)
     assert torch.equal(whole.query[3:], second_rank.query)
     assert not torch.equal(whole.keep[0], whole.keep[1])
-    other = draw_masks(
-        torch.arange(6), FULL.expand(6, 3), GRID, PATCH, _recipe("random"), seed=6
-    )
+    other = draw_masks(torch.arange(6), FULL.expand(6, 3), GRID, PATCH, _recipe("random"), seed=6)
     assert not torch.equal(whole.keep, other.keep)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-
 import pytest
 import torch
+
 from luxvox.models.sizes import DecoderConfig, EncoderConfig
 from luxvox.pretrain.accumulate import cache_contrast
 from luxvox.pretrain.masking import Masks, draw_masks
@@ -99,9 +99,7 @@ def test_visible_patches_are_seen_but_never_judged() -> None:
     crop = batch["crop"].requires_grad_()
     encoded = model.encode(batch, masks)
     # With the encoder's path cut, only the targets remain: visible voxels get no gradient at all.
-    constant = encoded._replace(
-        tokens=encoded.tokens.detach(), prefix=encoded.prefix.detach()
-    )
+    constant = encoded._replace(tokens=encoded.tokens.detach(), prefix=encoded.prefix.detach())
     terms = model.masked_terms(batch, masks, constant)
     (gradient,) = torch.autograd.grad(model.weighted_sum(terms), crop)
     asked = torch.zeros(4, 24, dtype=torch.bool).scatter_(1, masks.query, True)
@@ -147,9 +145,7 @@ def test_text_moves_pool_and_both_projectors_and_the_temperature() -> None:
     model, batch = _model(recipe), _batch(6)
     model(batch, _masks(recipe, batch), _captions())["loss"].backward()
     for part in (model.pool, model.image_projector, model.text_projector, model.encoder):
-        assert any(
-            p.grad is not None and bool((p.grad != 0).any()) for p in part.parameters()
-        )
+        assert any(p.grad is not None and bool((p.grad != 0).any()) for p in part.parameters())
     assert model.logit_scale.grad is not None
     assert all(p.grad is None for p in model.decoder.parameters())
 
@@ -184,5 +180,3 @@ def test_padding_changes_neither_features_nor_terms() -> None:
     one, two = model.inspect(batch, masks), model.inspect(changed, masks)
     for name in ("images", "images_no_spacing", "features"):
         assert torch.allclose(one[name], two[name], atol=1e-5), name
-
-

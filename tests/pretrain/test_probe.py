@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from luxvox.pretrain.probe import (
     effective_rank,
     knn_balanced_accuracy,
@@ -39,4 +40,6 @@ def test_spread_sees_collapse() -> None:
     assert spread(free) == pytest.approx(1, abs=0.05)
     assert spread(np.ones((50, 32))) == pytest.approx(0, abs=1e-6)
     assert effective_rank(free) > 25
-    assert effective_rank(np.outer(rng.standard_normal(50), np.ones(32))) == pytest.approx(1, abs=0.1)
+    assert effective_rank(np.outer(rng.standard_normal(50), np.ones(32))) == pytest.approx(
+        1, abs=0.1
+    )

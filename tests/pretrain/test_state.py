@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from luxvox.configs.errors import InputError
 from luxvox.pretrain.ema import Ema
 from luxvox.pretrain.state import (
@@ -19,7 +21,6 @@ from luxvox.pretrain.state import (
     restore_state,
     write_checkpoint,
 )
-from torch import nn
 
 ARCHITECTURE = {"width": 4}
 
@@ -48,7 +49,10 @@ def _write(folder: Path, step: int = 5, steps: int = 9, decay_start: int = 8) ->
     model, optimizer, ema = _learner(0, 5)
     target = folder / folder_name(step)
     write_checkpoint(
-        target, gather_state(model, optimizer, ema), Position(step, steps, decay_start), ARCHITECTURE
+        target,
+        gather_state(model, optimizer, ema),
+        Position(step, steps, decay_start),
+        ARCHITECTURE,
     )
     return target
 

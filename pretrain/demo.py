@@ -1,0 +1,46 @@
+"""`luxvox demo`: phantoms, a few minutes of pretraining on them, and the way to the report. No
+network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..configs.errors import InputError
+from ..configs.load import load_recipe
+from ..data.synthetic.phantoms import write_phantoms
+from .recipe import PretrainRecipe
+from .run import pretrain
+
+PHANTOMS = 24
+SIZE = (64, 64, 64)
+
+
+def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
+    """Make phantom volumes, pretrain `nano` on them, and print where the report lies.
+
+    Args:
+        out: a new or empty folder; receives `volumes/` and `run/`.
+        overrides: `key=value` pairs for the demo recipe, such as `steps=50`.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        InputError: the folder holds something already.
+    """
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: holds something already; give a new folder for the demo")
+    print(f"{PHANTOMS} phantom volumes (tubes, blobs, fibres) -> {folder / 'volumes'}")
+    listing = write_phantoms(folder / "volumes", count=PHANTOMS, seed=0, size=SIZE)
+    run = folder / "run"
+    plan = [f"data={listing}", f"out={run}", *(overrides or [])]
+    metrics = pretrain(load_recipe("pretrain/demo.yaml", PretrainRecipe, plan))
+    print(
+        f"error of hidden voxels: model {metrics['val/masked_error']:.3f}, "
+        f"interpolation {metrics['val/interpolation_error']:.3f}, "
+        f"mean of the visible {metrics['val/visible_mean_error']:.3f}"
+    )
+    report = run / "report.html"
+    print(f"report: {report.resolve()}")
+    return report
