@@ -39,6 +39,7 @@ Dataset = Annotated[
     typer.Argument(metavar="DATASET", help="A list (CSV), a folder, a glob, or one volume."),
 ]
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at OUT.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Recipe keys, dotted: encoder.size=small"),
@@ -119,9 +120,7 @@ def convert(
     ngff: Annotated[
         Literal["0.4", "0.5"], typer.Option(help="OME-Zarr version; 0.4 for older viewers.")
     ] = "0.5",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what stands at OUT.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write any readable volume as multiscale OME-Zarr or as OME-TIFF, block by block.
 
@@ -151,6 +150,39 @@ def audit(
     from .data.audit import audit_command
 
     audit_command(dataset, json)
+
+
+@command.command()
+def bank(
+    dataset: Dataset,
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A name in .safetensors.")],
+    shape: Annotated[
+        tuple[int, int, int],
+        typer.Option(metavar="Z Y X", help="Voxels of a crop; training crops may be smaller."),
+    ] = (96, 96, 96),
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(metavar="'Z Y X'", help="Wanted, in micrometres; without it as acquired."),
+    ] = None,
+    crops: Annotated[int, typer.Option(min=1, help="Of each volume, at most.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the places.")] = 0,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave damaged volumes out.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Pack crops of many volumes into one file, for machines that cannot stream the volumes.
+
+    Pretrain from it with `data=OUT`.
+
+    Example: `luxvox bank mydata/dataset.csv crops.safetensors --crops 16`
+    """
+    from .data.bank_pack import bank_command
+
+    bank_command(
+        dataset, out, shape=shape, voxel_size=voxel_size, crops=crops, seed=seed,
+        skip_unreadable=skip_unreadable, overwrite=overwrite,
+    )  # fmt: skip
 
 
 @command.command()

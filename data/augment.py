@@ -1,7 +1,8 @@
 """Augmentation of whole batches on the training device.
 
-What happens to a sample is a pure function of (seed, its global index); the config only says within which
-bounds. Padded voxels stay zero, and what is known of a sample (extent, voxel size, noise) is kept true.
+What happens to a sample is a pure function of (seed, its global index); the config only says within
+which bounds. Padded voxels stay zero, and what is known of a sample (extent, voxel size, noise) is
+kept true.
 """
 
 from __future__ import annotations
@@ -156,7 +157,8 @@ def _axis_orders(uniform: NDArray, near_cubic: Tensor, extent: Tensor) -> list[t
 
 
 def _falloff_side(uniform: NDArray) -> tuple[list[int], list[bool]]:
-    """Along which axis signal is lost (z half the time: detection; y, x: the sheet), and from where."""
+    """Axis of the loss (z half the time: detection; y, x: the sheet), and whether it is
+    reversed."""
     axes = [0 if u < 0.5 else 1 if u < 0.75 else 2 for u in uniform[:, 0]]
     return axes, [bool(u < 0.5) for u in uniform[:, 1]]
 

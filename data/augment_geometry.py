@@ -1,7 +1,7 @@
 """Flips, quarter turns, magnification and blur of batches, always within each sample's real voxels.
 
-Magnification and blur are separable and linear, so both are one small matrix per axis and sample: matrix
-products, several times faster on a CPU than sampling at 3D coordinates.
+Magnification and blur are separable and linear, so both are one small matrix per axis and sample:
+matrix products, several times faster on a CPU than sampling at 3D coordinates.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def resample(crop: Tensor, extent: Tensor, zoom: Tensor, place: Tensor, sigma: T
 def axis_kernels(side: int, extent: Tensor, zoom: Tensor, place: Tensor, sigma: Tensor) -> Tensor:
     """Matrices that blur and then magnify along one axis.
 
-    Output voxel i of a sample lies at start + (i + 0.5) / zoom - 0.5 of the input, and is interpolated
-    linearly. Rows and columns beyond the extent are zero, so padding stays zero.
+    Output voxel i of a sample lies at start + (i + 0.5) / zoom - 0.5 of the input, and is
+    interpolated linearly. Rows and columns beyond the extent are zero, so padding stays zero.
 
     Args:
         side: voxels of the crop along the axis.

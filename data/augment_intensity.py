@@ -1,4 +1,5 @@
-"""Changes of intensity and added noise, in normalised units (asinh of a z-score, 0 = tissue level)."""
+"""Changes of intensity and added noise, in normalised units: asinh of a z-score, 0 is the
+tissue."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ def change_intensity(
 ) -> None:
     """Change intensities in place: contrast, then fall-off, then gain and offset.
 
-    Contrast multiplies the z-score behind the asinh, as if the spread had been measured otherwise: nearly a
-    shift for bright voxels, a factor for dim ones. Fall-off lowers both contrast and brightness
-    linearly along an axis, as light is lost on its way through tissue.
+    Contrast multiplies the z-score behind the asinh, as if the spread had been measured otherwise:
+    nearly a shift for bright voxels, a factor for dim ones. Fall-off lowers both contrast and
+    brightness linearly along an axis, as light is lost on its way through tissue.
 
     Args:
         crop: [B, 1, Z, Y, X].

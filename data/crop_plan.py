@@ -1,7 +1,7 @@
 """How crops of a wanted physical size are cut from one volume: level, box, resampling, padding.
 
-Apart from `crops.py`, which chooses where to cut; here is only the arithmetic, the same for training,
-evaluation and banks.
+Apart from `crops.py`, which chooses where to cut; here is only the arithmetic, the same for
+training, evaluation and banks.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ class CropConfig(BaseModel):
     # Wanted voxel size in um; null is native: for the whole, or on one axis ([null, 2, 2]).
     voxel_size_um: tuple[Micrometres | None, Micrometres | None, Micrometres | None] | None = None
     patch: tuple[Side, Side, Side] = (8, 8, 8)  # voxels behind one token; padding ends on its grid
-    min_foreground: float = Field(0.01, ge=0, le=1)  # share of voxels that rise above the noise
-    tries: int = Field(4, ge=1)  # places looked at; without success the best of them is taken
+    min_foreground: float = Field(
+        default=0.01, ge=0, le=1
+    )  # share of voxels that rise above the noise
+    tries: int = Field(
+        default=4, ge=1
+    )  # places looked at; without success the best of them is taken
 
     @model_validator(mode="after")
     def _whole_patches(self) -> CropConfig:
@@ -98,8 +102,8 @@ def plan_crops(volume: Volume, config: CropConfig) -> CropPlan:
         if voxels < patch:
             at = "" if scale == 1 else f" ({side / scale:.1f} at the wanted voxel size)"
             raise InputError(
-                f"{volume.path}: {side} voxels along {'zyx'[axis]}{at}, expected at least one patch of "
-                f"{patch}; use a smaller patch, or take the volume out of the list"
+                f"{volume.path}: {side} voxels along {'zyx'[axis]}{at}, expected at least one "
+                f"patch of {patch}; use a smaller patch, or take the volume out of the list"
             )
         real.append(voxels)
         box.append(min(side, max(1, round(voxels * scale))))

@@ -1,4 +1,4 @@
-"""Crops of many volumes: which volume, which channel, which place; every sample a function of (seed, index).
+"""Crops of many volumes: which volume, channel and place, each a function of (seed, index).
 
 The arithmetic of one crop is in `crop_plan.py`, the choice of volumes in `strata.py`, opening in
 `open_rows.py`.
@@ -7,7 +7,7 @@ The arithmetic of one crop is in `crop_plan.py`, the choice of volumes in `strat
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,15 +20,19 @@ from .normalize import IntensityStats
 from .open_rows import OpenedRow, Progress, Skipped, open_rows
 from .row import Row
 from .strata import Strata
+from .voxel import VoxelSize
 
 __all__ = ["CropConfig", "CropSource", "Sample", "Source", "fixed_crops", "structure_ids"]
 
 Sample = dict[str, Any]
-"""One crop: `crop` [1, Z, Y, X] float32 normalised (or uint16 codes), `scale` and `offset` of the codes,
-`extent` [3] real voxels from the origin, `voxel_size_um` [3], `spacing_known`, `noise`, `variance`,
-`volume_id`, `caption_id`, `structure_id` (-1 where none) and `index`."""
+"""One crop: `crop` [1, Z, Y, X] float32 normalised (or uint16 codes), `scale` and `offset` of the
+codes, `extent` [3] real voxels from the origin, `voxel_size_um` [3], `spacing_known`, `noise`,
+`variance`, `volume_id`, `caption_id`, `structure_id` (-1 where none) and `index`."""
 
-FOREGROUND_SIGMAS = 3.0
+Numbering = Callable[[Sequence[Row]], tuple[list[int], list[str]]]
+"""Gives the id of each row, and the names at the ids."""
+
+FOREGROUND_SIGMAS = 3.0  # above the level by so many sigmas of the noise is foreground
 
 
 class Source(Protocol):
@@ -37,6 +41,12 @@ class Source(Protocol):
     rows: tuple[Row, ...]
     captions: tuple[str, ...]
     structures: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def voxel_sizes_um(self) -> list[VoxelSize | None]:
+        """Voxel size (z, y, x) of the crops of each row; None where unknown."""
+        ...
 
     def choose(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
         """[count] volumes of the global batch of one step."""
@@ -47,7 +57,7 @@ class Source(Protocol):
         ...
 
     def fixed(self, volume: int, number: int, seed: int) -> Sample:
-        """Crop `number` of a volume for evaluation; it does not depend on what else is in the list."""
+        """Crop `number` of a volume for evaluation, whatever else is in the list."""
         ...
 
 
@@ -91,15 +101,18 @@ class CropSource:
             rows, self.config, skip_unreadable=skip_unreadable, progress=progress
         )
         self.rows = tuple(item.row for item in self.opened)
-        known = tuple(vocabulary if vocabulary is not None else self.rows)
-        ids, self.captions = _numbers(caption_ids, self.rows, known)
-        structures, self.structures = _numbers(structure_ids, self.rows, known)
-        self.caption_ids, self.structure_ids = ids, structures
-        self._strata = Strata(ids, [row.group for row in self.rows])
+        self.caption_ids, self.captions = number_rows(caption_ids, self.rows, vocabulary)
+        self.structure_ids, self.structures = number_rows(structure_ids, self.rows, vocabulary)
+        self._strata = Strata(self.caption_ids, [row.group for row in self.rows])
 
     def __len__(self) -> int:
         """Number of volumes."""
         return len(self.rows)
+
+    @property
+    def voxel_sizes_um(self) -> list[VoxelSize | None]:
+        """Voxel size (z, y, x) of the crops of each row; None where unknown."""
+        return [item.plan.voxel_size_um for item in self.opened]
 
     def choose(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
         """[count] volumes of the global batch of one step (see `Strata.draw`)."""
@@ -121,7 +134,7 @@ class CropSource:
         return self._cut(int(volume), keyed_rng("crop", seed, index), index)
 
     def fixed(self, volume: int, number: int, seed: int) -> Sample:
-        """Cut crop `number` of a volume for evaluation; other rows of the list do not change it."""
+        """Cut crop `number` of a volume for evaluation, whatever else is in the list."""
         return self._cut(volume, fixed_rng(self.rows[volume], number, seed), number)
 
     def _cut(self, volume: int, rng: np.random.Generator, index: int) -> Sample:
@@ -167,7 +180,8 @@ def fixed_crops(
 ) -> list[Sample]:
     """Crops for evaluation: `per_volume` of every volume, in order, with the foreground gate.
 
-    A volume's crops depend on its id, the seed and the crop's number alone. `index` runs over the list.
+    A volume's crops depend on its id, the seed and the crop's number alone. `index` runs over the
+    list.
 
     Args:
         source: volumes or a bank.
@@ -210,12 +224,13 @@ def structure_ids(rows: Sequence[Row]) -> tuple[list[int], list[str]]:
     return [number.get(key, -1) for key in keys], names
 
 
-def _numbers(
-    numbering: Any, rows: tuple[Row, ...], vocabulary: tuple[Row, ...]
+def number_rows(
+    numbering: Numbering, rows: Sequence[Row], vocabulary: Sequence[Row] | None
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Ids of `rows` as a numbering of `vocabulary` gives them; rows outside it are numbered after it."""
-    ids, names = numbering((*vocabulary, *rows))
-    return ids[len(vocabulary) :], tuple(names)
+    """Ids of rows within the numbering of a vocabulary, and the names that the ids stand for."""
+    known = tuple(vocabulary) if vocabulary is not None else ()
+    ids, names = numbering((*known, *rows))
+    return ids[len(known) :], tuple(names)
 
 
 def _place(plan: CropPlan, rng: np.random.Generator) -> tuple[int, int, int]:

@@ -22,4 +22,5 @@ def keyed_rng(purpose: str, seed: int, index: int) -> np.random.Generator:
         index: global sample index, or any other running number from 0.
     """
     key = [(seed ^ (zlib.crc32(purpose.encode()) << 32)) & _WORD, index & _WORD]
-    return np.random.Generator(np.random.Philox(key=key))
+    # As uint64: a list of one number above 2^63 and one below becomes float64, and loses the seed.
+    return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))

@@ -1,6 +1,7 @@
 """Measured intensity statistics on disk, so that a volume is measured once and not at every start.
 
-Apart from `normalize.py`, which knows nothing of files. A cache that cannot be read or written is only slower.
+Apart from `normalize.py`, which knows nothing of files. A cache that cannot be read or written is
+only slower.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Batches ahead of the training step, in an order that depends on nothing but (seed, step).
 
-Two ways: one background thread (workers=0), which shares the process's cache and copies nothing, right
-where the training itself computes on the CPU; or worker processes, where a GPU waits for Python.
+Two ways: one background thread (workers=0), which shares the process's cache and copies nothing,
+right where the training itself computes on the CPU; or worker processes, where a GPU waits for
+Python.
 """
 
 from __future__ import annotations
@@ -261,7 +262,7 @@ def _quieten(worker: int) -> None:
 
 @contextlib.contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Children started inside inherit environment variables that keep numerical libraries to one thread."""
+    """Children started inside inherit variables that keep numerical libraries to one thread."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:

@@ -40,6 +40,8 @@ __all__ = [
 
 TABLE_ENDINGS = (".csv", ".tsv")
 _SHOWN = 3  # how many of many like problems one message names
+_MOST_COMPARED = 20
+_GENERAL_ADVICE = "paths are relative to the list; correct the path or take the row out"
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,9 @@ def find_problems(rows: Sequence[Row]) -> list[ListProblem]:
     for row in rows:
         for column, path in (("image", row.image), ("labels", row.labels), ("target", row.target)):
             if path is not None and not volume_exists(path):
-                problems.append(
-                    ListProblem("missing file", row, f"{column} not found: {path}", _near(path))
-                )
+                # Comparing names is slow in large folders, and the first few tell it all.
+                do = _near(path) if len(problems) < _MOST_COMPARED else _GENERAL_ADVICE
+                problems.append(ListProblem("missing file", row, f"{column} not found: {path}", do))
         if row.id in ids:
             what = f"id '{row.id}' was used in {ids[row.id].where} already"
             problems.append(ListProblem("duplicate id", row, what, "give every row its own id"))
@@ -160,7 +162,7 @@ def _near(path: Path) -> str:
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)
     if near:
         return f"did you mean '{near[0]}'?"
-    return "paths are relative to the list; correct the path or take the row out"
+    return _GENERAL_ADVICE
 
 
 def _refuse(dataset: DatasetList) -> None:
@@ -209,8 +211,8 @@ def split_rows(
     held_back = _draw_groups(train, val_fraction, seed)
     if not held_back:
         raise InputError(
-            f"{dataset.source}: all {len(train)} rows are of one group ('{train[0].group}'), so "
-            "none can be held back; fill the column 'group' (animal or parent volume), or set "
+            f"{dataset.source}: only one group ('{train[0].group}', rows: {len(train)}), so none "
+            "can be held back; fill the column 'group' (animal or parent volume), or set "
             "val_fraction to 0 to train without validation"
         )
     return (

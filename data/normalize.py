@@ -1,9 +1,9 @@
 """Intensity normalisation, the same in training and prediction: asinh of a robust z-score.
 
 Level and spread are measured once per volume and channel on its tissue, never per crop. The map is
-monotone and never clips: linear near the tissue's level, logarithmic for bright structure, so a bright
-vessel keeps its profile. Foreground moves neither median nor MAD, so the scale of a
-volume does not depend on how much foreground it holds.
+monotone and never clips: linear near the tissue's level, logarithmic for bright structure, so a
+bright vessel keeps its profile. Foreground moves neither median nor MAD, so the scale of a volume
+does not depend on how much foreground it holds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 
 from ..configs.errors import InputError
 from .intensity_cache import load_stats, save_stats
-from .tissue import BLOCK_VOXELS, medium_of, padding_of, to_blocks
+from .tissue import medium_of, padding_of, to_blocks
 
 if TYPE_CHECKING:
     from .volume import Volume
@@ -64,7 +63,8 @@ def normalize(x: Values, stats: IntensityStats) -> Values:
         stats: of the volume and channel that `x` was read from.
 
     Returns:
-        Same shape, float32 (float64 for float64 input), on the same device. NaN and infinities become 0, the level.
+        Same shape, float32 (float64 for float64 input), on the same device. NaN and infinities
+        become 0, the level.
     """
     if isinstance(x, torch.Tensor):
         wide = x.double() if x.dtype == torch.float64 else x.float()
@@ -84,8 +84,9 @@ def normalize(x: Values, stats: IntensityStats) -> Values:
 
 def denormalize(y: Values, stats: IntensityStats) -> Values:
     """Exact inverse of `normalize`: level + spread * sinh(y), in the file's intensity units."""
-    sinh = torch.sinh if isinstance(y, torch.Tensor) else np.sinh
-    return sinh(y) * stats.spread + stats.level
+    if isinstance(y, torch.Tensor):
+        return torch.sinh(y) * stats.spread + stats.level
+    return np.sinh(y) * stats.spread + stats.level
 
 
 @functools.lru_cache(maxsize=128)
@@ -107,8 +108,8 @@ def measure_intensity(
     Args:
         volume: any open volume.
         channel: index of the channel.
-        level: of the pyramid, whose noise and variance are wanted. Level and spread are always those
-            of the finest, so that all levels are normalised alike.
+        level: of the pyramid, whose noise and variance are wanted. Level and spread are always
+            those of the finest, so that all levels are normalised alike.
         use_cache: read and write the cache on disk.
 
     Raises:
@@ -178,8 +179,8 @@ def describe(
     finite = np.isfinite(values)
     if finite.sum() < MIN_VOXELS:
         raise InputError(
-            f"{where}: {int(finite.sum())} finite values in a sample of {finite.size} voxels, expected "
-            "an image; check the file, or take it out of the list"
+            f"{where}: {int(finite.sum())} finite values in a sample of {finite.size} voxels, "
+            "expected an image; check the file, or take it out of the list"
         )
     values[~finite] = np.nan
     inside = values[finite]

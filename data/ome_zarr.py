@@ -124,7 +124,7 @@ def _node(path: str) -> zarr.Group | zarr.Array:
                 json.loads((folder / name).read_text())
             except (ValueError, OSError) as error:
                 raise InputError(
-                    f"{folder / name}: damaged Zarr metadata ({reason(error)}); fetch the store again"
+                    f"{folder / name}: damaged Zarr metadata ({reason(error)}); fetch it again"
                 ) from error
     try:
         return zarr.open(path, mode="r")

@@ -1,4 +1,4 @@
-"""Opening and measuring all volumes of a list, and saying of all unreadable ones at once what is wrong."""
+"""Opening and measuring all volumes of a list, and naming all unreadable ones at once."""
 
 from __future__ import annotations
 

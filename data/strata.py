@@ -1,4 +1,4 @@
-"""Which volumes a batch is cut from: a pure function of (seed, step), whatever the workers and ranks.
+"""Which volumes a batch is cut from, as a function of (seed, step), whatever workers and ranks.
 
 Apart from `crops.py` because a crop bank draws in the same way.
 """
@@ -36,9 +36,9 @@ class Strata:
     def draw(self, seed: int, step: int, count: int) -> NDArray[np.int64]:
         """Draw the volumes of one global batch.
 
-        A batch holds min(count, number of strata) different strata. Small batches go round: each pass
-        over the strata is a new shuffle, cut into whole batches. Inside a stratum the group is drawn
-        first, then the volume.
+        A batch holds min(count, number of strata) different strata. Small batches go round: each
+        pass over the strata is a new shuffle, cut into whole batches. Inside a stratum the group is
+        drawn first, then the volume.
 
         Args:
             seed: of the run.

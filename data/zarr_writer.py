@@ -130,10 +130,10 @@ def layout_of(shape: Box, chunks: Box | None, shards: Box | None) -> tuple[Box, 
 def _create(group: zarr.Group, name: str, shape: Box, plan: ZarrPlan) -> zarr.Array:
     chunks, shards = layout_of(shape, plan.chunks, plan.shards)
     lead, one = ((plan.channels,), (1,)) if "c" in plan.axes else ((), ())
-    # Measured on real volumes, one thread. 96^3 of 16 bits: lz4 with byte shuffle 1.85 times smaller
-    # and 0.16 ms to unpack, with bit shuffle 1.90 and 0.5 ms, zstd 2.05 and 1.1 to 1.5 ms. 64^3 of 8
-    # bits: lz4 without shuffle 0.03 ms (labels, 21 times smaller) to 0.09 ms (an image, 1.6 times),
-    # with bit shuffle 4 to 6 times as long, zstd 4 to 10 times.
+    # Measured on real volumes, one thread. 96^3 of 16 bits: lz4 with byte shuffle 1.85 times
+    # smaller and 0.16 ms to unpack, with bit shuffle 1.90 and 0.5 ms, zstd 2.05 and 1.1 to 1.5 ms.
+    # 64^3 of 8 bits: lz4 without shuffle 0.03 ms (labels, 21 times smaller) to 0.09 ms (an image,
+    # 1.6 times), with bit shuffle 4 to 6 times as long, zstd 4 to 10 times.
     shuffle = "noshuffle" if plan.dtype.itemsize == 1 else "shuffle"
     common = {"shape": (*lead, *shape), "dtype": plan.dtype, "chunks": (*one, *chunks)}
     # Every chunk is stored, empty ones too, and the store says so: then a missing one is an error.

@@ -125,16 +125,20 @@ def _step(
     if torch.isfinite(torch.tensor(grad_norm)):
         learner.optimizer.step()
         learner.ema.update(learner.model, step)
-    terms = {
-        name: sum(float(part[name]) for part in collected if name in part)
-        / sum(name in part for part in collected)
-        for name in collected[-1]
-        if name != "loss"
-    }
-    terms["loss"] = float(
-        learner.model.weighted_sum({name: torch.tensor(value) for name, value in terms.items()})
-    )
+    terms = _mean_terms(collected, learner)
     return terms, grad_norm, 0 if captions is None else len(captions.ids)
+
+
+def _mean_terms(collected: list[dict[str, torch.Tensor]], learner: Learner) -> dict[str, float]:
+    """Terms averaged over the micro-batches that have them and over ranks, and their weighted sum."""
+    names = [name for name in collected[-1] if name != "loss"]
+    means = torch.stack(
+        [torch.stack([part[name] for part in collected if name in part]).mean() for name in names]
+    )
+    means = learner.accelerator.reduce(means, reduction="mean")
+    terms = dict(zip(names, means, strict=True))
+    terms["loss"] = learner.model.weighted_sum(terms)
+    return {name: float(term) for name, term in terms.items()}
 
 
 def _backward(

@@ -64,7 +64,7 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
     position = Position(0, recipe.steps, recipe.decay_start)
     if latest is not None:
         state, reached = read_state(latest, architecture)
-        restore_state(learner.wrapped, learner.optimizer, learner.ema, state)
+        restore_state(learner.model, learner.optimizer, learner.ema, state)
         position = replace(reached, steps=recipe.steps, decay_start=recipe.decay_start)
         log.info("going on from step %d (%s)", position.step, latest)
     if main:
@@ -141,7 +141,7 @@ class Recorder:
 
     def save(self, position: Position, name: str | None = None) -> None:
         """Write a checkpoint; every rank calls this."""
-        state = gather_state(self.learner.wrapped, self.learner.optimizer, self.learner.ema)
+        state = gather_state(self.learner.model, self.learner.optimizer, self.learner.ema)
         if self.main:
             checkpoints = self.run / "checkpoints"
             position = replace(position, best_error=self.best_error)
@@ -175,7 +175,7 @@ class Recorder:
             "data_wait_fraction": self.waited / self.seconds if self.seconds else 0.0,
             "skipped_volumes": len(self.corpus.skipped),
         }
-        state = gather_state(self.learner.wrapped, self.learner.optimizer, self.learner.ema)
+        state = gather_state(self.learner.model, self.learner.optimizer, self.learner.ema)
         if self.main:
             if self.history is not None and judged:
                 self.history.append({"step": position.step, **judged})

@@ -62,21 +62,24 @@ def curves(panels: Sequence[Panel], theme: Theme = LIGHT) -> bytes:
         PNG bytes.
     """
     rows = math.ceil(len(panels) / 2)
+    last = max(max(steps) for panel in panels for steps, _ in panel.lines.values())
     figure = new_figure(11.0, 3.3 * rows, theme)
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, 2, index + 1)
-        _draw_panel(axes, panel, theme)
+        _draw_panel(axes, panel, last, theme)
     figure.tight_layout(h_pad=2.0, w_pad=2.5)
     return to_png(figure)
 
 
-def _draw_panel(axes: Axes, panel: Panel, theme: Theme) -> None:
+def _draw_panel(axes: Axes, panel: Panel, last: float, theme: Theme) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for (name, (steps, values)), colour in zip(
         panel.lines.items(), _cycle(theme.accents, len(panel.lines)), strict=True
     ):
-        few = len(steps) <= 40
-        if few:
-            axes.plot(steps, values, color=colour, label=name, marker="o", markersize=3.5, lw=1.6)
+        if len(steps) <= 40:
+            size = 7 if len(steps) == 1 else 3.5
+            axes.plot(steps, values, color=colour, label=name, marker="o", markersize=size, lw=1.6)
         else:  # the raw line is noise from crop to crop: keep it faint behind its running mean
             axes.plot(steps, values, color=colour, alpha=0.25, lw=0.8)
             axes.plot(steps, _running_mean(values), color=colour, label=name, lw=1.8)
@@ -86,6 +89,8 @@ def _draw_panel(axes: Axes, panel: Panel, theme: Theme) -> None:
         axes.axhline(value, color=theme.soft, ls=style, lw=1.4, label=f"{name} ({value:.2f})")
     axes.set_title(panel.title, loc="left", fontsize=11.5, fontweight="bold", color=theme.ink)
     axes.set_xlabel("step")
+    axes.set_xlim(0, 1.03 * last)  # the same in all panels: a value measured once is at its end
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if panel.log and all(min(values) > 0 for _, values in panel.lines.values()):
         _log_axis(axes)
     else:
@@ -94,7 +99,7 @@ def _draw_panel(axes: Axes, panel: Panel, theme: Theme) -> None:
     if len(panel.lines) + len(panel.levels) > 1:  # else the title says it all
         axes.legend(
             frameon=False, fontsize=9, labelcolor=theme.ink,
-            loc="upper right" if panel.log else "best", ncols=2 if panel.log else 1,
+            loc="upper right" if panel.log else "best", ncols=3 if panel.log else 1,
         )  # fmt: skip
 
 
@@ -104,7 +109,7 @@ def _log_axis(axes: Axes) -> None:
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.3)
+    axes.set_ylim(low, high * (high / low) ** 0.5)
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -131,7 +136,7 @@ def embedding_map(
 
     points, stars, share = _project(image, text)
     figure = new_figure(7.6, 5.6, theme)
-    axes = figure.add_axes((0.09, 0.11, 0.89, 0.87))
+    axes = figure.add_subplot()
     colours = _cycle(theme.accents, max(len(text), 1))
     marks = [("o", "s", "^", "D")[(m // len(theme.accents)) % 4] for m in range(len(colours))]
     for m in np.unique(caption_of):
@@ -148,6 +153,7 @@ def embedding_map(
     axes.set_xlabel(f"first axis ({share[0]:.0%} of the image variance)")
     axes.set_ylabel(f"second axis ({share[1]:.0%})")
     _style(axes, theme)
+    figure.tight_layout()
     return to_png(figure)
 
 

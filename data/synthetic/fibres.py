@@ -34,8 +34,8 @@ def draw_fibres(
         dye += deposit(grid, path, brightness * np.pi * radius**2 * step)
         points.append(path)
         radii.append(radius)
-    # A label thinner than a voxel would be torn into pieces. Half a voxel diagonal takes every voxel
-    # that a fibre touches, so that it stays one piece.
+    # A label thinner than a voxel would be torn into pieces. Half a voxel diagonal takes every
+    # voxel that a fibre touches, so that it stays one piece.
     drawn = np.maximum(np.concatenate(radii), 0.5 * 3**0.5 * grid.pitch_um)
     distance_um = signed_distance(grid, np.concatenate(points), drawn)
     return Structure(dye, distance_um < 0)

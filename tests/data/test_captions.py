@@ -122,6 +122,16 @@ def test_sentences_that_deny_or_choose_stay_whole() -> None:
         assert text == caption or len(text.split()) <= 6, text
 
 
+def test_an_adjective_never_loses_its_noun() -> None:
+    for caption, left, noun in ((SHORT, "winding", "fibres"), (LONG, "intense", "labeling")):
+        texts = caption_variants(caption, _row(caption), 40, seed=1)
+        assert sum(left in text for text in texts) > 2
+        assert all(noun in text for text in texts if left in text)
+        assert any("a marker of" not in text for text in texts if "immunostained" in text) or (
+            caption is SHORT
+        )
+
+
 def test_a_caption_with_few_ways_repeats_them() -> None:
     variants = caption_variants("Something odd", _row("Something odd"), 5, seed=0)
     assert len(variants) == 5

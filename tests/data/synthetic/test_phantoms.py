@@ -68,8 +68,8 @@ def test_same_seed_same_bytes_and_samples_do_not_know_the_count(tmp_path: Path) 
     assert all(first[k] != changed.get(k) for k in chunks)
 
 
-def test_the_list_is_ready_to_train_on(phantoms: Path) -> None:
-    dataset = read_dataset(phantoms)
+def test_the_list_is_ready_to_train_on(tmp_path: Path) -> None:
+    dataset = read_dataset(write_phantoms(tmp_path, 12, 3, (32, 32, 32)))
     train, val = split_rows(dataset, val_fraction=0.2, seed=0)
     assert (len(train), len(val)) == (6, 6)
     assert {row.structure for row in train} == {row.structure for row in val}
@@ -132,7 +132,7 @@ def test_blobs_are_round_fibres_are_long_tubes_branch() -> None:
     # A tube is thicker than a fibre: more of it survives when its skin is taken off.
     inner = [(m & np.roll(m, 1, 0) & np.roll(m, 1, 1) & np.roll(m, 1, 2)).sum() / m.sum()
              for m in (tubes, fibres)]  # fmt: skip
-    assert inner[0] > 0.6 > inner[1]
+    assert inner[0] > 0.4 > inner[1]
 
 
 def test_a_bundle_points_one_way() -> None:
