@@ -6,7 +6,6 @@ Lives in the root because it calls every room. Bodies are imported inside the ve
 
 from __future__ import annotations
 
-import errno
 import shlex
 import sys
 import traceback
@@ -16,7 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from . import __version__
-from .configs.errors import InputError
+from .configs.explain import explain, one_line
 
 # In every version of typer, with click inside or beside it: wrong options, missing arguments.
 _UsageError = typer.BadParameter.__bases__[0]
@@ -261,7 +260,7 @@ def run_command(arguments: list[str]) -> int:
             traceback.print_exc()
         code, message = _explain(error, arguments)
         if message:
-            print(f"error: {message}" if code != _EXIT_INTERRUPTED else message, file=sys.stderr)
+            print(f"error: {message}", file=sys.stderr)
     if code == _EXIT_INTERRUPTED:
         print(_interrupted(arguments), file=sys.stderr)
     return code or 0
@@ -271,41 +270,18 @@ def _explain(error: BaseException, arguments: list[str]) -> tuple[int, str]:
     """Exit code and one line for what went wrong; empty where there is nothing to say."""
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _EXIT_INTERRUPTED, ""
-    if isinstance(error, InputError):
-        return _EXIT_MISTAKE, _one_line(error)
     if isinstance(error, _UsageError):
-        verb = arguments[0] if arguments and arguments[0] in _verbs() else ""
-        message = _one_line(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
+        verb = arguments[0] if arguments[0] in _verbs() else ""
+        message = one_line(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
         return _EXIT_MISTAKE, f"{message} See: {' '.join(['luxvox', verb]).strip()} --help"
-    if isinstance(error, OSError) and error.errno in _DISK_PROBLEMS:
-        place = f"{error.filename}: " if error.filename else ""
-        return _EXIT_MISTAKE, place + _DISK_PROBLEMS[error.errno]
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
-        return _EXIT_MISTAKE, f"out of memory ({_one_line(error)}); {_LESS_MEMORY}"
-    return 1, f"{type(error).__name__}: {_one_line(error)} [{_keep_traceback()}]"
-
-
-_DISK_PROBLEMS = {
-    errno.EACCES: "permission denied; choose a place that you may write to (and read from)",
-    errno.EPERM: "not permitted; choose a place that you may write to",
-    errno.EROFS: "this file system is read-only; choose another place",
-    errno.ENOSPC: "no space left on the device; free some, or choose another place. What was "
-    "written before stays usable",
-    errno.EDQUOT: "your quota on this file system is used up; free some space, or choose another "
-    "place. What was written before stays usable",
-}
-_LESS_MEMORY = (
-    "lower batch_size (and raise accumulate), data.crop.shape or encoder.size, or set "
-    "encoder.checkpoint_activations=true"
-)
+    mendable = explain(error)
+    if mendable is not None:
+        return _EXIT_MISTAKE, mendable
+    return 1, f"{type(error).__name__}: {one_line(error)} [{_keep_traceback()}]"
 
 
 def _verbs() -> list[str]:
     return [entry.callback.__name__ for entry in command.registered_commands if entry.callback]
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or "no further message"
 
 
 def _keep_traceback() -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .volume import Volume
 
-VERSION = 1  # raise it when the way of measuring changes
+VERSION = 2  # raise it when the way of measuring changes
 
 
 def cache_home() -> Path:

@@ -28,7 +28,10 @@ Values = TypeVar("Values", NDArray, torch.Tensor)
 SAMPLE_VOXELS = 2_000_000
 SAMPLE_EDGE = 32  # voxels a side of one scattered block
 MIN_VOXELS = 64  # fewer say nothing about a distribution
+ESTIMATE_VOXELS = 500_000  # more do not make a median more certain
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
+ROUNDS = 20  # at most
+OUTLIER_SPREADS = 5.0  # beyond lies foreground, not the tissue's own variation
 _SEED = 0x6C757876
 
 
@@ -37,8 +40,8 @@ class IntensityStats:
     """What normalisation needs to know of one channel of one volume.
 
     Attributes:
-        level: median of the tissue, in the file's intensity units.
-        spread: 1.4826 MAD of the tissue, in the file's intensity units; never 0.
+        level: median of the tissue without its outliers, in the file's intensity units.
+        spread: 1.4826 MAD of the same, in the file's intensity units; never 0.
         noise: robust standard deviation of the noise after normalisation.
         variance: variance of the sample after normalisation (padding left out).
         minimum: lowest finite value of the sample, in the file's units.
@@ -223,15 +226,26 @@ def _level_and_spread(tissue: NDArray[np.floating], step: float) -> tuple[float,
 
     Dark backgrounds of a few counts have a MAD of 0 as they stand. Spreading each value evenly over
     its step (seeded) makes both statistics continuous and keeps the spread above 0.37 steps.
+
+    A tenth of bright voxels would still raise the MAD by a seventh, so values beyond 5 spreads are
+    left out and both are taken again until nothing changes (a few rounds).
     """
+    few = tissue[:: -(-tissue.size // ESTIMATE_VOXELS)]
     rng = np.random.Generator(np.random.Philox(key=[_SEED, 1]))
-    spread_out = tissue + step * (rng.random(tissue.shape, dtype=np.float32) - 0.5)
-    level = float(np.median(spread_out))
-    mad = float(np.median(np.abs(spread_out - level)))
+    kept = few + step * (rng.random(few.shape, dtype=np.float32) - 0.5)
     # Mostly one value, yet finely graded elsewhere: keep the brightest within about asinh(2000).
-    low, high = np.quantile(tissue, [0.001, 0.999])
-    floor = max(float(high - low), float(tissue.max() - tissue.min()) / 100) / 2000
-    return level, max(MAD_TO_SIGMA * mad, floor)
+    low, high = np.quantile(few, [0.001, 0.999])
+    floor = max(float(high - low), float(np.ptp(tissue)) / 100) / 2000
+    level, spread = 0.0, floor
+    for _ in range(ROUNDS):
+        level = float(np.median(kept))
+        distance = np.abs(kept - level)
+        spread = max(MAD_TO_SIGMA * float(np.median(distance)), floor)
+        inside = distance <= OUTLIER_SPREADS * spread
+        if inside.all():
+            break
+        kept = kept[inside]
+    return level, spread
 
 
 def _step(values: NDArray[np.floating]) -> float:

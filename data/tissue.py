@@ -14,7 +14,8 @@ Blocks = NDArray[np.floating]
 
 BLOCK_VOXELS = 16  # edge of a block: larger than cells and vessels, so that its median is tissue
 PADDING_SHARE = 0.01  # a minimum that fills less than this is no padding
-MEDIUM_SHARE = 0.02  # both classes of blocks hold at least this much
+MEDIUM_SHARE = 0.02  # of the blocks, at least
+TISSUE_SHARE = 0.05  # of the blocks; less may be one thick vessel, and the rest the tissue
 MEDIUM_FLATNESS = 0.1  # the medium's MAD relative to its distance from the tissue
 
 
@@ -74,9 +75,9 @@ def _spread(mask: NDArray[np.bool_], join: np.ufunc) -> NDArray[np.bool_]:
 def medium_of(blocks: Blocks, real: NDArray[np.bool_], step: float = 0.0) -> NDArray[np.bool_]:
     """Find blocks of empty medium: dark, flat, and clearly apart from the rest.
 
-    Block medians are split in two by Otsu's threshold. The low class is medium when both classes
-    hold at least 2 % of the blocks and its voxels' MAD is at most 10 % of the distance between
-    the classes. A structure narrower than half a block does not move a block's median, so bright
+    Block medians are split in two by Otsu's threshold. The low class is medium when it holds at
+    least 2 % of the blocks and the other 5 %, and its voxels' MAD is at most 10 % of the distance
+    between the classes. A structure narrower than half a block does not move a block's median, so bright
     structures on a dark background never count as "the tissue".
 
     Args:
@@ -97,7 +98,8 @@ def medium_of(blocks: Blocks, real: NDArray[np.bool_], step: float = 0.0) -> NDA
         medians[i] = np.median(blocks[i][real[i]])
     threshold = _otsu(medians[filled])
     low, high = filled & (medians <= threshold), filled & (medians > threshold)
-    if min(low.sum(), high.sum()) < MEDIUM_SHARE * filled.sum():
+    shares = low.sum() / filled.sum(), high.sum() / filled.sum()
+    if shares[0] < MEDIUM_SHARE or shares[1] < TISSUE_SHARE:
         return np.zeros(len(blocks), dtype=bool)
     gap = np.median(medians[high]) - np.median(medians[low])
     dark = blocks[low][real[low]]

@@ -257,7 +257,7 @@ def _place_chunk(
     chunk = result if whole else np.empty(layout.chunks, layout.dtype)
     try:
         _unpack(layout.packer, packed, chunk)
-    except (RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # codecs raise types of their own, one for each codec
         raise InputError(
             f"{path}: chunk {place} is damaged ({reason(error)}); convert or fetch the store again"
         ) from error
@@ -269,7 +269,7 @@ def _unpack(packer: str | None, packed: bytes, chunk: np.ndarray) -> None:
     """Unpack bytes into a C-contiguous chunk.
 
     Raises:
-        ValueError, RuntimeError: the bytes are damaged or of another length.
+        ValueError: the bytes are of another length; codecs raise other types for damaged ones.
     """
     flat = chunk.reshape(-1).view(np.uint8)
     if packer == "blosc":

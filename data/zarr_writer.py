@@ -114,16 +114,18 @@ def layout_of(shape: Box, chunks: Box | None, shards: Box | None) -> tuple[Box, 
         shards: wanted by the user, or None.
 
     Raises:
-        InputError: shards that are no multiple of the chunks.
+        InputError: sizes below 1, or shards that are no multiple of the chunks.
     """
     chosen = chunks or tuple(size if size <= _WHOLE_SIDE else _CHUNK_SIDE for size in shape)
+    if min(*chosen, *(shards or (1,))) < 1:
+        raise InputError(f"chunks {chunks} and shards {shards}, expected positive sizes (z, y, x)")
     sides = []
     for axis, (size, chunk) in enumerate(zip(shape, chosen, strict=True)):
         most = -(-size // chunk) * chunk
         side = shards[axis] if shards else max(chunk, _SHARD_SIDE // chunk * chunk)
-        if chunk < 1 or side % chunk:
+        if side % chunk and most > chunk:
             raise InputError(f"shards {shards} are no multiple of the chunks {chosen} (z, y, x)")
-        sides.append(min(side, most))
+        sides.append(most if side % chunk else min(side, most))
     return (chosen[0], chosen[1], chosen[2]), (sides[0], sides[1], sides[2])
 
 

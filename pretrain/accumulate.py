@@ -14,12 +14,11 @@ from torch import nn
 
 from ..models.losses.contrastive import gather_with_gradient
 from .masking import Masks
-from .objectives import Batch, CachedContrast, Captions, PretrainModel
+from .objectives import Batch, CachedContrast, Captions, text_term
 
 
 def cache_contrast(
     wrapped: nn.Module,
-    model: PretrainModel,
     micro_batches: list[tuple[Batch, Masks]],
     captions: Captions,
     rank: int,
@@ -29,7 +28,6 @@ def cache_contrast(
 
     Args:
         wrapped: the model as the launcher wrapped it (DDP, FSDP or bare).
-        model: the bare model, for its text term.
         micro_batches: crops and masks of this rank, in order.
         captions: the distinct captions of the global batch.
         rank: of this process.
@@ -40,17 +38,16 @@ def cache_contrast(
         FSDP average gradients while each image belongs to one process only.
     """
     with torch.no_grad():
-        local = torch.cat(
-            [wrapped(batch, masks, task="project")["images"] for batch, masks in micro_batches]
-        ).float()
+        parts = [wrapped("project", batch, masks)["images"] for batch, masks in micro_batches]
+        local = torch.cat(parts).float()
         all_images = gather_with_gradient(local)
         all_ids = gather_with_gradient(
             torch.cat([batch["caption_id"] for batch, _ in micro_batches])
         )
+        words = wrapped("words", captions)
     leaf = all_images.detach().requires_grad_()
     with torch.enable_grad():
-        term = model.text_term(leaf, all_ids, captions)
-        (gradient,) = torch.autograd.grad(term, leaf)
+        (gradient,) = torch.autograd.grad(text_term(leaf, all_ids, captions.ids, words), leaf)
     mine = gradient[rank * len(local) : (rank + 1) * len(local)] * world_size
     sizes = [len(batch["crop"]) for batch, _ in micro_batches]
     return [CachedContrast(part, all_images, all_ids) for part in mine.split(sizes)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..configs.errors import InputError
+from ..models.encoder import Encoder
 from ..models.sizes import SIZES, EncoderConfig
 from ..models.text import TextTower
 from .caption_book import CaptionBook
@@ -33,11 +34,10 @@ def make_accelerator(recipe: PretrainRecipe) -> Accelerator:
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    trackers = [] if recipe.tracker == "none" else [recipe.tracker]
     return Accelerator(
         mixed_precision=recipe.precision,
         cpu=recipe.device == "cpu",
-        log_with=trackers or None,
+        log_with=None if recipe.tracker == "none" else recipe.tracker,
         project_dir=str(Path(recipe.out) / "logs"),
         step_scheduler_with_optimizer=False,
     )
@@ -47,9 +47,7 @@ def encoder_config(recipe: PretrainRecipe, corpus: Corpus) -> EncoderConfig:
     """Dimensions by size; wavelengths from the corpus: 2 x its smallest token pitch to 4 x its
     largest crop."""
     crop = recipe.data.crop
-    sizes = corpus.voxel_sizes_um or [(1.0, 1.0, 1.0)]
-    if any(size is None for size in sizes):
-        sizes = [size or (1.0, 1.0, 1.0) for size in sizes]  # index units
+    sizes = [size or (1.0, 1.0, 1.0) for size in corpus.voxel_sizes_um]  # unknown: index units
     smallest = min(s * p for size in sizes for s, p in zip(size, crop.patch, strict=True))
     largest = max(s * n for size in sizes for s, n in zip(size, crop.shape, strict=True))
     return SIZES[recipe.encoder.size].model_copy(
@@ -81,7 +79,8 @@ def build_learner(recipe: PretrainRecipe, corpus: Corpus, accelerator: Accelerat
         text_width,
         tower if recipe.text.trainable_layers else None,
     )
-    model.encoder.checkpoint_activations = recipe.encoder.checkpoint_activations
+    if isinstance(model.encoder, Encoder):
+        model.encoder.checkpoint_activations = recipe.encoder.checkpoint_activations
     if recipe.compile:
         model.encoder.compile()
         model.decoder.compile()

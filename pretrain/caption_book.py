@@ -37,9 +37,12 @@ class CaptionBook:
             return cls(wordings, [], 0.0)
         return cls(wordings, [tower.encode(options).cpu() for options in wordings], noise)
 
-    def full(self) -> Tensor:
-        """[C, T] vectors of the full captions, row = caption id."""
-        return torch.stack([vectors[0] for vectors in self.features])
+    def full(self, device: torch.device) -> Captions:
+        """Every caption of the run in full, row = caption id."""
+        ids = torch.arange(len(self.wordings), device=device)
+        if not self.features:
+            return Captions(ids, texts=[options[0] for options in self.wordings])
+        return Captions(ids, torch.stack([vectors[0] for vectors in self.features]).to(device))
 
     def draw(self, caption_ids: Tensor, seed: int, step: int, device: torch.device) -> Captions:
         """The distinct captions among `caption_ids`, each in one wording; equal on every rank.

@@ -12,11 +12,12 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..configs.errors import InputError
+from ..data.bank import BankSource, bank_rows, is_bank
 from ..data.captions import missing_captions, variant_table
 from ..data.crops import CropSource, Source, fixed_crops
 from ..data.loader import Batch, collate
 from ..data.manifest import read_dataset, split_rows
-from ..data.row import Row
+from ..data.row import DatasetList, Row
 from ..data.voxel import VoxelSize
 from .recipe import PretrainRecipe
 
@@ -85,32 +86,41 @@ def open_corpus(recipe: PretrainRecipe, shown: bool) -> Corpus:
             trained, unless the recipe ignores them.
     """
     data = recipe.data
-    dataset = read_dataset(data.source)
-    train_rows, val_rows = split_rows(
-        dataset, val_fraction=data.val_fraction, seed=recipe.seed
+    from_bank = is_bank(data.source)
+    dataset = (
+        DatasetList(Path(data.source), bank_rows(data.source))
+        if from_bank
+        else read_dataset(data.source)
     )
+    train_rows, val_rows = split_rows(dataset, val_fraction=data.val_fraction, seed=recipe.seed)
     everything = (*train_rows, *val_rows)
     if recipe.objective.text > 0 and data.missing_captions == "error":
         _refuse_missing(dataset.source, everything)
+
+    def cut(rows: tuple[Row, ...], before: int) -> CropSource | BankSource:
+        if from_bank:
+            return BankSource(data.source, data.crop, rows=rows, vocabulary=everything)
+        return CropSource(
+            rows,
+            data.crop,
+            skip_unreadable=data.skip_unreadable,
+            vocabulary=everything,
+            progress=lambda done, _: advance(before + done),
+        )
+
     with _opening(len(everything), shown) as advance:
-        train = CropSource(
-            train_rows, data.crop, skip_unreadable=data.skip_unreadable, vocabulary=everything,
-            progress=lambda done, _: advance(done),
-        )  # fmt: skip
-        val = None
-        if val_rows:
-            val = CropSource(
-                val_rows, data.crop, skip_unreadable=data.skip_unreadable, vocabulary=everything,
-                progress=lambda done, _: advance(len(train_rows) + done),
-            )  # fmt: skip
-    skipped = [*train.skipped, *(val.skipped if val else ())]
+        train = cut(train_rows, 0)
+        val = cut(val_rows, len(train_rows)) if val_rows else None
     return Corpus(
         source=str(data.source),
         train=train,
         val=val,
         wordings=variant_table(everything, recipe.text.variants, recipe.seed),
-        voxel_sizes_um=[item.plan.voxel_size_um for item in train.opened],
-        skipped=[{"id": item.row.id, "reason": item.reason} for item in skipped],
+        voxel_sizes_um=list(train.voxel_sizes_um),
+        skipped=[
+            {"id": item.row.id, "reason": item.reason}
+            for item in (*train.skipped, *(val.skipped if val else ()))
+        ],
     )
 
 

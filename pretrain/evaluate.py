@@ -78,7 +78,7 @@ def score_crops(
         masks = draw_masks(
             batch["index"], batch["extent"], grid, patch, masking, SEED, every_hidden=True
         ).to(batch["crop"].device)
-        seen = model(batch, masks, task="inspect")
+        seen = model("inspect", batch, masks)
         rebuilt = seen.pop("rebuilt").float()
         vectors = {key: value.float().cpu().numpy() for key, value in seen.items()}
         errors = _errors(batch, masks, rebuilt, grid, patch)

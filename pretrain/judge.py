@@ -103,13 +103,8 @@ class Judge:
         book: CaptionBook | None = learner.captions
         if book is None:
             return np.zeros((0, self.recipe.text.dim), dtype=np.float32)
-        device = learner.accelerator.device
-        if book.features:
-            vectors = book.full().to(device)
-        else:
-            assert learner.model.tower is not None  # it learns, so the book keeps no vectors
-            vectors = learner.model.tower.encode([options[0] for options in book.wordings])
-        return learner.model.text_projector(vectors).float().cpu().numpy()
+        captions = book.full(learner.accelerator.device)
+        return learner.wrapped("words", captions)["texts"].float().cpu().numpy()
 
 
 def _decoded(batches: list[Batch], device: torch.device) -> Iterator[Batch]:

@@ -8,6 +8,7 @@ and dropout of step s are functions of (seed, s).
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from torch import nn
 
 from ..data.augment import augment
 from ..data.loader import decode
+from ..models.losses.contrastive import gather_with_gradient
 from .accumulate import cache_contrast
 from .caption_book import CaptionBook
 from .ema import Ema
@@ -85,7 +87,7 @@ def train(
         batch = next(stream)
         waited = time.perf_counter() - began
         terms, grad_norm, distinct = _step(learner, recipe, batch, position.step)
-        skipped = not torch.isfinite(torch.tensor(grad_norm)).item()
+        skipped = not math.isfinite(grad_norm)
         seconds = time.perf_counter() - began
         crops = len(batch["index"]) * learner.accelerator.num_processes
         lr = recipe.learning_rate(position.step)
@@ -111,7 +113,7 @@ def _step(
     micro_batches = prepare(batch, recipe, accelerator.device)
     captions = None
     if learner.captions is not None:
-        ids = accelerator.gather(batch["caption_id"].to(accelerator.device))
+        ids = gather_with_gradient(batch["caption_id"].to(accelerator.device))
         captions = learner.captions.draw(ids, recipe.seed, step, accelerator.device)
 
     for group in learner.optimizer.param_groups:
@@ -121,8 +123,10 @@ def _step(
     with accelerator.autocast():
         collected = _backward(learner, recipe, micro_batches, captions, step)
     # With one bad gradient the whole step is left out, on every rank alike: the norm is global.
-    grad_norm = float(accelerator.clip_grad_norm_(learner.wrapped.parameters(), recipe.optim.clip))
-    if torch.isfinite(torch.tensor(grad_norm)):
+    norm = accelerator.clip_grad_norm_(learner.wrapped.parameters(), recipe.optim.clip)
+    assert norm is not None  # None only on XLA devices
+    grad_norm = float(norm)
+    if math.isfinite(grad_norm):
         learner.optimizer.step()
         learner.ema.update(learner.model, step)
     terms = _mean_terms(collected, learner)
@@ -130,7 +134,7 @@ def _step(
 
 
 def _mean_terms(collected: list[dict[str, torch.Tensor]], learner: Learner) -> dict[str, float]:
-    """Terms averaged over the micro-batches that have them and over ranks, and their weighted sum."""
+    """Terms averaged over the micro-batches that have them and over ranks; `loss` is their sum."""
     names = [name for name in collected[-1] if name != "loss"]
     means = torch.stack(
         [torch.stack([part[name] for part in collected if name in part]).mean() for name in names]
@@ -155,7 +159,6 @@ def _backward(
         _seed_dropout(recipe.seed, step, accelerator.process_index)
         cached = cache_contrast(
             learner.wrapped,
-            learner.model,
             micro_batches,
             captions,
             accelerator.process_index,
@@ -168,10 +171,11 @@ def _backward(
         quiet = contextlib.nullcontext() if last else accelerator.no_sync(learner.wrapped)
         with quiet:
             terms = learner.wrapped(
+                "learn",
                 batch,
                 masks,
-                captions=captions if cached is None or last else None,
-                cached=None if cached is None else cached[number],
+                captions if cached is None or last else None,
+                None if cached is None else cached[number],
             )
             scale = 1 if cached is not None else recipe.accumulate
             accelerator.backward(terms["loss"] / scale)

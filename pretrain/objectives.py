@@ -9,7 +9,7 @@ it is handled by `accumulate.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -29,6 +29,7 @@ from .masking import Masks
 from .recipe import PretrainRecipe
 
 Batch = dict[str, Tensor]
+Task = Literal["learn", "project", "words", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -88,58 +89,67 @@ class PretrainModel(nn.Module):
                 part.requires_grad_(False)
             self.logit_scale.requires_grad_(False)
 
-    def forward(
-        self,
-        batch: Batch,
-        masks: Masks,
-        captions: Captions | None = None,
-        task: Literal["learn", "project", "inspect"] = "learn",
-        cached: CachedContrast | None = None,
-    ) -> dict[str, Tensor]:
-        """The one door of the model, because DDP and FSDP only watch `forward`.
+    def forward(self, task: Task, *inputs: Any) -> dict[str, Tensor]:
+        """Do `learn`, `project`, `words` or `inspect`.
 
-        Args:
-            batch: `crop` [B, 1, Z, Y, X] normalised, `voxel_size_um` [B, 3], `spacing_known` [B],
-                `noise` [B], `caption_id` [B], `extent` [B, 3].
-            masks: what is visible and what is rebuilt.
-            captions: the distinct captions of the global batch; None leaves the text term out.
-            task: `learn` gives the terms of the loss and their weighted sum `loss`; `project` gives
-                `images` [B, dim] alone; `inspect` gives what evaluation needs (see `inspect`).
-            cached: under accumulation, what the contrastive term of the whole step says about this
-                micro-batch (see accumulate.py).
+        One door for all four, because DDP and FSDP only watch `forward`. In all of them `batch`
+        holds `crop` [B, 1, Z, Y, X] normalised, `voxel_size_um` [B, 3], `spacing_known` [B],
+        `noise` [B], `caption_id` [B] and `extent` [B, 3].
         """
-        if task == "inspect":
-            return self.inspect(batch, masks)
-        encoded = self.encode(batch, masks)
-        if task == "project":
-            return {"images": self.project(encoded)}
-        return self.learn(batch, masks, encoded, captions, cached)
+        return getattr(self, task)(*inputs)
 
     def learn(
         self,
         batch: Batch,
         masks: Masks,
-        encoded: Encoded,
-        captions: Captions | None,
-        cached: CachedContrast | None,
+        captions: Captions | None = None,
+        cached: CachedContrast | None = None,
     ) -> dict[str, Tensor]:
-        """Scalar terms of the loss by name; `loss` is their weighted sum."""
+        """Scalar terms of the loss by name; `loss` is what is to be differentiated.
+
+        Args:
+            batch: crops of one micro-batch.
+            masks: what is visible and what is rebuilt.
+            captions: the distinct captions of the global batch; None leaves the text term out.
+            cached: under accumulation, what the contrastive term of the whole step says about this
+                micro-batch; `captions` then comes with one micro-batch of the step only.
+        """
+        encoded = self.encode(batch, masks)
         terms = self.masked_terms(batch, masks, encoded) if self.recipe.objective.masked else {}
         if cached is None:
             if captions is not None:
-                images = gather_with_gradient(self.project(encoded))
+                images = gather_with_gradient(self.image_vectors(encoded))
                 ids = gather_with_gradient(batch["caption_id"])
-                terms["text"] = self.text_term(images, ids, captions)
+                terms["text"] = text_term(images, ids, captions.ids, self.words(captions))
             return terms | {"loss": self.weighted_sum(terms)}
 
         loss = self.weighted_sum(terms) / self.recipe.accumulate
-        pulled = (self.project(encoded) * cached.image_gradient).sum()
+        pulled = (self.image_vectors(encoded) * cached.image_gradient).sum()
         if captions is not None:
             # The text side learns once a step. Its images are constants here: the image side is
             # already counted by `pulled`, micro-batch by micro-batch.
-            terms["text"] = self.text_term(cached.all_images, cached.all_ids, captions)
+            terms["text"] = text_term(
+                cached.all_images, cached.all_ids, captions.ids, self.words(captions)
+            )
             loss = loss + self.recipe.objective.text * terms["text"]
         return terms | {"loss": loss + self.recipe.objective.text * pulled}
+
+    def project(self, batch: Batch, masks: Masks) -> dict[str, Tensor]:
+        """`images` [B, dim]: unit vectors of the visible tokens."""
+        return {"images": self.image_vectors(self.encode(batch, masks))}
+
+    def words(self, captions: Captions) -> dict[str, Tensor]:
+        """`texts` [M, dim]: unit vectors of captions; `scale`: factor on cosines, a scalar."""
+        features = captions.features
+        if features is None:
+            assert self.tower is not None  # it learns: texts come in place of features
+            assert captions.texts is not None
+            features = self.tower.encode(captions.texts)
+        # CLIP's ceiling of 100: a sharper softmax only chases label noise.
+        return {
+            "texts": self.text_projector(features),
+            "scale": self.logit_scale.exp().clamp(max=100.0),
+        }
 
     def encode(self, batch: Batch, masks: Masks) -> Encoded:
         """Encode the visible tokens only."""
@@ -151,22 +161,9 @@ class PretrainModel(nn.Module):
             key_mask=masks.keep_real,
         )
 
-    def project(self, encoded: Encoded) -> Tensor:
+    def image_vectors(self, encoded: Encoded) -> Tensor:
         """[B, dim] unit vectors in the space shared with captions."""
         return self.image_projector(self.pool(encoded))
-
-    def text_term(self, images: Tensor, caption_ids: Tensor, captions: Captions) -> Tensor:
-        """Multi-positive contrastive loss of all images against all captions of the global
-        batch."""
-        features = captions.features
-        if features is None:
-            assert self.tower is not None  # it learns: texts come in place of features
-            assert captions.texts is not None
-            features = self.tower.encode(captions.texts)
-        texts = self.text_projector(features)
-        # CLIP's ceiling of 100: a sharper softmax only chases label noise.
-        scale = self.logit_scale.exp().clamp(max=100.0)
-        return contrastive_loss(images, caption_ids, texts, captions.ids, scale).loss
 
     def masked_terms(self, batch: Batch, masks: Masks, encoded: Encoded) -> dict[str, Tensor]:
         """Reconstruction terms on queried, hence hidden, patches only."""
@@ -225,10 +222,24 @@ class PretrainModel(nn.Module):
         )
         return {
             "rebuilt": rebuilt,
-            "images": self.project(known),
-            "images_no_spacing": self.project(hidden),
+            "images": self.image_vectors(known),
+            "images_no_spacing": self.image_vectors(hidden),
             "features": _mean_token(known),
         }
+
+
+def text_term(
+    images: Tensor, image_ids: Tensor, caption_ids: Tensor, words: dict[str, Tensor]
+) -> Tensor:
+    """Multi-positive contrastive loss of all images against all captions of the global batch.
+
+    Args:
+        images: [G, dim] unit vectors; image_ids: [G] their captions.
+        image_ids: [G] int64, -1 where an image has no caption.
+        caption_ids: [M] int64.
+        words: of these captions, from `PretrainModel.words`.
+    """
+    return contrastive_loss(images, image_ids, words["texts"], caption_ids, words["scale"]).loss
 
 
 def _real_tokens(extent: Tensor, crop: Tensor, patch: tuple[int, int, int]) -> Tensor | None:

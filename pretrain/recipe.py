@@ -24,10 +24,10 @@ class DataRecipe(_Part):
     shorthand: ClassVar[str] = "source"  # `data=LIST` means `data.source=LIST`
 
     source: str  # a list, a folder, a glob, one volume, or a bank file
-    val_fraction: float = Field(0.15, ge=0, lt=1)  # of groups, where the list has no split
+    val_fraction: float = Field(default=0.15, ge=0, lt=1)  # of groups, where the list has no split
     skip_unreadable: bool = False
     missing_captions: Literal["error", "ignore"] = "error"
-    workers: int = Field(0, ge=0)  # 0: a thread, best where training itself needs the CPU
+    workers: int = Field(default=0, ge=0)  # 0: a thread, best where training itself needs the CPU
     crop: CropConfig = CropConfig()
     augment: AugmentConfig = AugmentConfig()
 
@@ -39,24 +39,31 @@ class EncoderRecipe(_Part):
 
     name: Literal["vit", "unet", "swinunetr"] = "vit"
     size: str = "tiny"
-    drop_path: float = Field(0.0, ge=0, lt=1)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
     checkpoint_activations: bool = False
 
     @model_validator(mode="after")
     def _size_is_known(self) -> EncoderRecipe:
         if self.size not in SIZES:
             raise ValueError(f"encoder.size is {self.size!r}, expected one of {', '.join(SIZES)}")
+        if self.name != "vit" and (self.drop_path or self.checkpoint_activations):
+            raise ValueError(
+                f"encoder.name is {self.name!r}: drop_path and checkpoint_activations "
+                "are of 'vit' only"
+            )
         return self
 
 
 class MaskingRecipe(_Part):
     """How tokens are hidden. The shares say how often each kind is drawn."""
 
-    ratio: float = Field(0.75, gt=0, lt=1)
-    queries: float = Field(0.25, gt=0, le=1)  # share of all tokens that the decoder rebuilds
-    random: float = Field(0.5, ge=0)
-    blocks: float = Field(0.35, ge=0)
-    slabs: float = Field(0.15, ge=0)
+    ratio: float = Field(default=0.75, gt=0, lt=1)
+    queries: float = Field(
+        default=0.25, gt=0, le=1
+    )  # share of all tokens that the decoder rebuilds
+    random: float = Field(default=0.5, ge=0)
+    blocks: float = Field(default=0.35, ge=0)
+    slabs: float = Field(default=0.15, ge=0)
 
     @model_validator(mode="after")
     def _some_kind(self) -> MaskingRecipe:
@@ -73,11 +80,11 @@ class MaskingRecipe(_Part):
 class ObjectiveRecipe(_Part):
     """Weights of the terms; `masked` scales the three reconstruction terms together."""
 
-    masked: float = Field(1.0, ge=0)
-    text: float = Field(0.1, ge=0)
-    intensity: float = Field(1.0, ge=0)  # error of rebuilt voxels in normalised intensity
-    moments: float = Field(0.1, ge=0)  # each patch's mean and log standard deviation
-    frequency: float = Field(0.05, ge=0)
+    masked: float = Field(default=1.0, ge=0)
+    text: float = Field(default=0.1, ge=0)
+    intensity: float = Field(default=1.0, ge=0)  # error of rebuilt voxels in normalised intensity
+    moments: float = Field(default=0.1, ge=0)  # each patch's mean and log standard deviation
+    frequency: float = Field(default=0.05, ge=0)
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> ObjectiveRecipe:
@@ -90,39 +97,39 @@ class TextRecipe(_Part):
     """The sentence encoder and the shared space of images and captions."""
 
     folder: str | None = None  # a transformers folder; None is the package of the [text] extra
-    trainable_layers: int = Field(0, ge=0)
-    dim: int = Field(256, gt=0)
-    variants: int = Field(8, ge=1)  # truthful wordings per caption; 1 is the caption alone
-    noise: float = Field(0.1, ge=0)  # relative to the norm of the frozen caption vector
+    trainable_layers: int = Field(default=0, ge=0)
+    dim: int = Field(default=256, gt=0)
+    variants: int = Field(default=8, ge=1)  # truthful wordings per caption; 1 is the caption alone
+    noise: float = Field(default=0.1, ge=0)  # relative to the norm of the frozen caption vector
 
 
 class OptimRecipe(_Part):
     """AdamW with warm-up, a constant part and a decay at the end."""
 
-    lr: float = Field(6e-4, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    lr: float = Field(default=6e-4, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[float, float] = (0.9, 0.98)
-    clip: float = Field(1.0, gt=0)
-    warmup_share: float = Field(0.05, ge=0, le=1)
-    decay_share: float = Field(0.15, ge=0, le=1)
-    ema: float = Field(0.999, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    warmup_share: float = Field(default=0.05, ge=0, le=1)
+    decay_share: float = Field(default=0.15, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
 
 
 class CheckpointRecipe(_Part):
     """When a run saves all that it needs to go on."""
 
-    every_steps: int | None = Field(None, ge=1)
-    every_minutes: float = Field(5.0, gt=0)
-    keep: int = Field(2, ge=1)
+    every_steps: int | None = Field(default=None, ge=1)
+    every_minutes: float = Field(default=5.0, gt=0)
+    keep: int = Field(default=2, ge=1)
 
 
 class EvaluateRecipe(_Part):
     """What is measured on the held-back groups, and how often."""
 
-    every_steps: int | None = Field(None, ge=1)  # None: at the end only
-    crops_per_volume: int = Field(8, ge=1)
-    ratio: float = Field(0.75, gt=0, lt=1)
-    max_volumes: int = Field(64, ge=1)
+    every_steps: int | None = Field(default=None, ge=1)  # None: at the end only
+    crops_per_volume: int = Field(default=8, ge=1)
+    ratio: float = Field(default=0.75, gt=0, lt=1)
+    max_volumes: int = Field(default=64, ge=1)
 
 
 class PretrainRecipe(_Part):
@@ -131,13 +138,13 @@ class PretrainRecipe(_Part):
     data: DataRecipe
     out: str
     steps: int = Field(gt=0)
-    batch_size: int = Field(16, gt=0)  # crops per process and micro-batch
-    accumulate: int = Field(1, ge=1)
+    batch_size: int = Field(default=16, gt=0)  # crops per process and micro-batch
+    accumulate: int = Field(default=1, ge=1)
     seed: int = 0
     precision: Literal["no", "bf16"] = "no"
     compile: bool = False
     device: Literal["auto", "cpu"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     tracker: Literal["tensorboard", "wandb", "none"] = "tensorboard"
     encoder: EncoderRecipe = EncoderRecipe()
     decoder: DecoderConfig = DecoderConfig()

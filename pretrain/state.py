@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import is_tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_state_dict,
@@ -60,7 +60,8 @@ def gather_state(model: nn.Module, optimizer: Optimizer, ema: Ema) -> dict[str, 
     weights, moments = get_state_dict(model, optimizer, options=_WHOLE)
     with ema.swapped(model):
         averaged, _ = get_state_dict(model, optimizer, options=_WHOLE)
-        averaged = {name: tensor.clone() for name, tensor in averaged.items()}
+        # Copies: after the block the model's own tensors hold its own weights again.
+        averaged = {name: value.clone() for name, value in averaged.items() if is_tensor(value)}
     return {"model": weights, "optimizer": moments, "ema": averaged}
 
 

@@ -51,6 +51,27 @@ def test_dependencies_have_lower_bounds_only():
         assert not re.search(r"<|==|~=", wanted), f"{wanted}: an upper cap breaks other installs"
 
 
+# Imported under another name than the package's, or brought by one that we depend on.
+COMES_WITH = {"yaml": "pyyaml", "skimage": "scikit-image", "scipy": "scikit-image"}
+COMES_WITH |= {"numcodecs": "zarr"}
+
+
+def test_every_import_is_a_declared_dependency():
+    """A package that only an extra or a tool brings is missing on a user's machine."""
+    declared = {re.split(r"[><=\[;]", wanted)[0] for wanted in PROJECT["project"]["dependencies"]}
+    declared |= set(sys.stdlib_module_names)
+    for file in shipped_files():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            for name in (name.split(".")[0] for name in names):
+                assert COMES_WITH.get(name, name) in declared, f"{file}: {name} is not declared"
+
+
 def test_doctor_knows_the_extras():
     from luxvox.predict.doctor import EXTRAS
 

@@ -12,7 +12,7 @@ from luxvox.models.patch_embed import gather_patches, patchify, unpatchify
 from luxvox.models.pool import AttentionPool
 from luxvox.models.sizes import SIZES, DecoderConfig
 
-SHAPES = {"unet": (16, 24, 32), "swinunetr": (32, 32, 64)}
+SHAPES = {"unet": (16, 24, 32), "swinunetr": (32, 32, 32)}
 NANO = SIZES["nano"]
 
 

@@ -30,7 +30,7 @@ def test_matches_the_formula_written_out():
 
 
 def test_equal_captions_are_never_negatives():
-    image = unit(4, 8).requires_grad_()
+    image = unit(1, 8).repeat(4, 1).requires_grad_()
     text = unit(2, 8, seed=1)
     ids = torch.tensor([0, 0, 1, 1])
     contrastive_loss(image, ids, text, torch.tensor([0, 1]), SCALE).loss.backward()

@@ -9,8 +9,8 @@ from luxvox.models.text import Projector, TextTower, default_text_folder
 
 TEXTS = [
     "Axons.",
-    "Light-sheet microscopy of a cleared mouse brain with labelled axonal projections; thin branching "
-    "fibres that run in all directions through a dark background.",
+    "Light-sheet microscopy of a cleared mouse brain with labelled axonal projections; thin "
+    "branching fibres that run in all directions through a dark background.",
     "Nuclei in cleared tissue.",
 ]
 

@@ -68,7 +68,7 @@ def _set_tokens(batch: Batch, tokens: list[int], value: float) -> Batch:
 
 def _losses(model: PretrainModel, batch: Batch, masks: Masks) -> dict[str, float]:
     with torch.no_grad():
-        return {name: float(t) for name, t in model(batch, masks, _captions()).items()}
+        return {name: float(t) for name, t in model("learn", batch, masks, _captions()).items()}
 
 
 def test_hidden_patches_that_are_not_asked_for_change_no_term() -> None:
@@ -117,7 +117,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(text: float) -> None
     masks = _masks(whole_recipe, batch)
     captions = _captions() if text else None
     whole = _model(whole_recipe)
-    whole(batch, masks, captions)["loss"].backward()
+    whole("learn", batch, masks, captions)["loss"].backward()
 
     recipe = _recipe(objective={"text": text}, accumulate=3, batch_size=2)
     model = _model(recipe)
@@ -125,10 +125,10 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(text: float) -> None
         ({key: value[at : at + 2] for key, value in batch.items()}, masks.rows(at, at + 2))
         for at in (0, 2, 4)
     ]
-    cached = cache_contrast(model, model, parts, captions, 0, 1) if captions else [None] * 3
+    cached = cache_contrast(model, parts, captions, 0, 1) if captions else [None] * 3
     for number, ((part, part_masks), cache) in enumerate(zip(parts, cached, strict=True)):
         last = number == 2
-        out = model(part, part_masks, captions if last else None, cached=cache)
+        out = model("learn", part, part_masks, captions if last else None, cache)
         (out["loss"] / (1 if cache else 3)).backward()
     wanted = dict(whole.named_parameters())
     for name, parameter in model.named_parameters():
@@ -143,7 +143,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(text: float) -> None
 def test_text_moves_pool_and_both_projectors_and_the_temperature() -> None:
     recipe = _recipe(objective={"masked": 0, "text": 1.0})
     model, batch = _model(recipe), _batch(6)
-    model(batch, _masks(recipe, batch), _captions())["loss"].backward()
+    model("learn", batch, _masks(recipe, batch), _captions())["loss"].backward()
     for part in (model.pool, model.image_projector, model.text_projector, model.encoder):
         assert any(p.grad is not None and bool((p.grad != 0).any()) for p in part.parameters())
     assert model.logit_scale.grad is not None
@@ -153,7 +153,7 @@ def test_text_moves_pool_and_both_projectors_and_the_temperature() -> None:
 def test_every_trainable_tensor_gets_a_gradient() -> None:
     recipe = _recipe()
     model, batch = _model(recipe), _batch(6)
-    model(batch, _masks(recipe, batch), _captions())["loss"].backward()
+    model("learn", batch, _masks(recipe, batch), _captions())["loss"].backward()
     idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
 
