@@ -1,7 +1,7 @@
 """How fast crops arrive: the reference system's chain, our OME-Zarr store, and a crop bank.
 
-All in one process, one after the other, with equal threads, turn about; medians of the turns. Every way ends
-with a batch of tensors as a training step takes it. Example:
+All in one process with equal threads, turn about; medians of the turns. Every way ends with a
+batch of tensors as a training step takes it. Example:
 
     python benchmarks/crop_loading.py --out crop_loading.json
 """
@@ -38,7 +38,7 @@ TARGETS = {
 
 
 def phantom(shape: tuple[int, int, int], seed: int) -> np.ndarray:
-    """[Z, Y, X] uint16: uneven tissue, bright blobs, shot and camera noise, as cleared tissue looks."""
+    """[Z, Y, X] uint16 like cleared tissue: uneven, bright blobs, shot and camera noise."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.gamma(4.0, 1.0, [side // 16 + 2 for side in shape]))
     tissue = _enlarge(coarse, shape) * 400
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with 96^3 .nii.gz patches; else phantoms")
     parser.add_argument("--patches", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=2, help=f"of {BATCH} crops per turn, reference")
+    parser.add_argument("--batches", type=int, default=2, help=f"of {BATCH} crops, per turn")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -182,7 +182,7 @@ def take_turns(contenders: list[Contender], repeats: int, warm_up: int) -> None:
 
 def forward_flops(module: nn.Module, crop: Tensor) -> int:
     """Floating-point operations of matrix products and attention, 2 per multiply-add, forward only."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:
         module(crop)
     return counter.get_total_flops()
 
@@ -220,7 +220,9 @@ def compare(batch: int, device: str, low: bool, repeats: int, swin_batch: int) -
         Contender("swinunetr", BareSwin(), swin_batch, device, low, every=max(1, repeats // 3)),
     ]
     gigaflops = {
-        c.name: forward_flops(c.module, c.crop[:1]) / 1e9 for c in contenders if c.name != "swinunetr"
+        c.name: forward_flops(c.module, c.crop[:1]) / 1e9
+        for c in contenders
+        if c.name != "swinunetr"
     }
     take_turns(contenders, repeats, warm_up=3)
     rates = {contender.name: contender.crops_per_second() for contender in contenders}
@@ -250,7 +252,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--size", choices=tuple(SIZES), default="small", help="for utilisation (GPU)")
+    parser.add_argument(
+        "--size", choices=tuple(SIZES), default="small", help="for utilisation (GPU)"
+    )
     parser.add_argument("--size-batch", type=int, default=256)
     parser.add_argument("--out", type=Path, default=None, help="JSON file")
     arguments = parser.parse_args()
@@ -264,9 +268,7 @@ def main() -> None:
     swin_batch = min(arguments.batch, 16) if on_gpu else 1
     result |= compare(arguments.batch, arguments.device, on_gpu, arguments.repeats, swin_batch)
     if on_gpu:
-        result["utilisation"] = utilisation(
-            arguments.size, arguments.size_batch, arguments.repeats
-        )
+        result["utilisation"] = utilisation(arguments.size, arguments.size_batch, arguments.repeats)
     text = json.dumps(result, indent=2)
     if arguments.out:
         arguments.out.write_text(text + "\n", encoding="utf-8")

@@ -76,6 +76,8 @@ def open_file(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
+        if isinstance(error, PermissionError):
+            raise
         raise InputError(f"{path}: cannot be read as HDF5 ({reason(error)})") from error
 
 

@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -129,6 +130,8 @@ class Loader(Iterator[Batch]):
         self._stream = (
             _Processes(batches, steps, workers, pin) if workers else _Thread(batches, steps, pin)
         )
+        # A loader that nobody closes stops when it is dropped, at the latest at exit.
+        weakref.finalize(self, self._stream.close)
 
     def __next__(self) -> Batch:
         """The next batch; an InputError met on the way is raised here."""

@@ -124,7 +124,7 @@ def open_nifti(path: str, axes: str | None = None) -> FileContents:
         shape = tuple(int(size) for size in header.get_data_shape())
         dtype = header.get_data_dtype()
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | PermissionError):
             raise
         raise InputError(f"{path}: cannot be read as NIfTI ({reason(error)})") from error
     wanted = len(axes.strip()) if axes else 3

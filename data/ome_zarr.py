@@ -122,12 +122,14 @@ def _node(path: str) -> zarr.Group | zarr.Array:
         if (folder / name).exists():
             try:
                 json.loads((folder / name).read_text())
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 raise InputError(
                     f"{folder / name}: damaged Zarr metadata ({reason(error)}); fetch it again"
                 ) from error
     try:
         return zarr.open(path, mode="r")
+    except PermissionError:
+        raise
     except Exception as error:  # zarr raises ValueError, KeyError, TypeError and types of its own
         if not any((folder / name).exists() for name in METADATA_FILES[:3]):
             why = "no zarr.json, .zgroup or .zarray in it"

@@ -51,8 +51,11 @@ def open_volume(
         InputError: nothing there, an unknown format, a damaged file, a 2D or empty image, unknown
             axes, channel or time point. One line that names the file.
     """
-    file, inner = _find(Path(path).expanduser())
-    contents = _describe(file, axes, _join(inner, dataset))
+    try:
+        file, inner = _find(Path(path).expanduser())
+        contents = _describe(file, axes, _join(inner, dataset))
+    except PermissionError as error:
+        raise InputError(f"{error.filename or path}: no permission to read it") from error
     return build_volume(
         str(path), contents, channel=channel, time=time, voxel_size_um=voxel_size_um
     )
@@ -79,8 +82,6 @@ def _join(inner: str | None, dataset: str | None) -> str | None:
 
 
 def _describe(path: Path, axes: str | None, dataset: str | None) -> FileContents:
-    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-        raise InputError(f"{path}: no permission to read it")
     name = path.name.lower()
     if path.is_dir():
         return _describe_folder(path, axes, dataset)

@@ -20,6 +20,7 @@ from .volume import Volume
 from .voxel import VoxelSize, check_voxel_size
 from .zarr_writer import ReadBox, ZarrPlan, write_zarr
 
+_FULL_BYTES = 2**20  # a disk with less free space than this is full
 _TIFF_SUFFIXES = (".ome.tif", ".ome.tiff")
 
 
@@ -160,8 +161,11 @@ def _in_place(out: Path, overwrite: bool, source: object) -> Iterator[Path]:
     except OSError as error:
         if aside.exists() and not out.exists():
             aside.rename(out)
-        reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-        why = reasons.get(error.errno or 0, error.strerror or str(error))
+        # tifffile reports a short write without an error number.
+        if error.errno == errno.ENOSPC or shutil.disk_usage(out.parent).free < _FULL_BYTES:
+            why = "the disk is full"
+        else:
+            why = error.strerror or str(error)
         raise InputError(f"{out}: cannot be written: {why}") from error
     finally:
         for leftover in (temporary, aside):

@@ -77,7 +77,7 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
         sizes, more = voxel_sizes(file, reader.series)
         channels = channel_names(file, reader.series)
     except ERRORS as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | PermissionError):
             raise
         raise InputError(f"{path}: cannot be read as TIFF ({reason(error)})") from error
     levels = tuple(

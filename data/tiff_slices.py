@@ -66,7 +66,7 @@ def open_slices(path: str, axes: str | None = None) -> FileContents:
                 found = tuple(series.shape), np.dtype(series.dtype), series.axes
                 check_complete(tiff, str(file))
         except ERRORS as error:
-            if isinstance(error, InputError):
+            if isinstance(error, InputError | PermissionError):
                 raise
             raise InputError(f"{file}: cannot be read as TIFF ({reason(error)})") from error
         first = first or found
@@ -77,17 +77,18 @@ def open_slices(path: str, axes: str | None = None) -> FileContents:
             )
     assert first is not None  # open_volume comes here only when there are TIFF files
     shape, dtype, plane_axes = first
-    if len(shape) == 3 and plane_axes.endswith("S"):
-        default = "zyxs"
+    whole = (len(files), *shape)
+    if axes is not None:
+        names = parse_axes(axes, len(whole), path)
     elif len(shape) == 2:
-        default = "zyx"
+        names = "zyx"
+    elif len(shape) == 3 and plane_axes.endswith("S"):
+        names = "zyxs"
     else:
         raise InputError(
             f"{path}: a folder of {len(files)} TIFF files with sizes {shape} each, expected 2D"
-            " slices; open one of the files"
+            " slices; open one of the files, or name the axes, such as zcyx"
         )
-    whole = (len(files), *shape)
-    names = parse_axes(axes, len(whole), path) if axes else default
     reader = SliceReader(tuple(map(str, files)), whole, dtype)
     level = FileLevel(whole, chunks=(1, *shape))
     return FileContents("tiff slices", names, dtype, (level,), reader)

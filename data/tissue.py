@@ -77,8 +77,8 @@ def medium_of(blocks: Blocks, real: NDArray[np.bool_], step: float = 0.0) -> NDA
 
     Block medians are split in two by Otsu's threshold. The low class is medium when it holds at
     least 2 % of the blocks and the other 5 %, and its voxels' MAD is at most 10 % of the distance
-    between the classes. A structure narrower than half a block does not move a block's median, so bright
-    structures on a dark background never count as "the tissue".
+    between the classes. A structure narrower than half a block does not move a block's median, so
+    bright structures on a dark background never count as "the tissue".
 
     Args:
         blocks: [N, z, y, x].

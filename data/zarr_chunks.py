@@ -158,6 +158,8 @@ def read_box(layout: ChunkLayout, box: tuple[slice, ...]) -> np.ndarray:
             for place in places:
                 _place_chunk(layout, path, None, place, start, result)
             continue
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({reason(error)})") from error
         with file:
             index = _shard_index(layout, path, file, per_file) if layout.shards else None
             for place in places:

@@ -21,6 +21,7 @@ from .loop import Learner, StepReport, train
 from .outcome import architecture_of, write_metrics, write_weights
 from .recipe import PretrainRecipe
 from .state import (
+    BEST,
     Position,
     find_latest,
     folder_name,
@@ -28,6 +29,7 @@ from .state import (
     prune,
     read_state,
     restore_state,
+    tidy,
     write_checkpoint,
 )
 from .stop import StopRequests
@@ -55,9 +57,10 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
     run = Path(recipe.out)
     accelerator = make_accelerator(recipe)
     main = accelerator.is_main_process
-    latest = find_latest(run / "checkpoints", recipe.steps) if resume else None
     if main:
         _claim(run, resume)
+    accelerator.wait_for_everyone()
+    latest = find_latest(run / "checkpoints", recipe.steps) if resume else None
     corpus = open_corpus(recipe, shown=main)
     learner = build_learner(recipe, corpus, accelerator)
     architecture = architecture_of(recipe, learner.model)
@@ -115,6 +118,7 @@ class Recorder:
         self.stops = StopRequests(recipe.checkpoint.every_minutes)
         self.line: Progress | None = None
         self.best_error = start.best_error
+        self.saved_step = start.step
         self.crops = self.seconds = self.waited = 0.0
         self.last_values: dict[str, float] = {}
 
@@ -153,12 +157,14 @@ class Recorder:
             )
             prune(checkpoints, self.recipe.checkpoint.keep)
         self.accelerator.wait_for_everyone()
+        if name is None:
+            self.saved_step = position.step
         self.stops.saved()
 
     def finish(self, position: Position) -> dict[str, float | int]:
         """Last checkpoint, last evaluation, weights, metrics and report."""
         stopped = position.step < self.recipe.steps
-        if position.step > self.start.step:
+        if position.step > self.saved_step:
             self.save(position)
         # A run that was told to stop may have seconds to live: what must not be lost is saved
         # above.
@@ -197,7 +203,7 @@ class Recorder:
         error = metrics["val/masked_error"]
         if self.best_error is None or error < self.best_error:
             self.best_error = error
-            self.save(position, "best")
+            self.save(position, BEST)
         return metrics
 
     def _record(self, entry: dict[str, float]) -> None:
@@ -242,6 +248,7 @@ def _claim(run: Path, resume: bool) -> None:
             f"{run}: the output folder cannot be written ({error.strerror}); "
             "give another out=FOLDER"
         ) from None
+    tidy(run / "checkpoints")
     if not resume and any((run / "checkpoints").glob("step_*")):
         raise InputError(
             f"{run}: holds checkpoints of an earlier run; add --resume to go on with it, "

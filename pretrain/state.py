@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from ..configs.errors import InputError
 from .ema import Ema
 
 FORMAT = 1
+BEST = "best"  # name of the checkpoint with the lowest held-back error
+_OLD = ".old"  # a folder on its way out
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -101,15 +104,8 @@ def write_checkpoint(
         (partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         for name in ("state.pt", "meta.json"):
             _sync(partial / name)
-        if folder.exists():
-            # A folder cannot be replaced in one step: the old one leaves under another name first.
-            old = folder.with_name(f".{folder.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            partial.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            partial.rename(folder)
+        # A folder cannot be replaced in one step: the old one leaves under another name first.
+        _remove(folder, after=lambda: partial.rename(folder))
         _sync(folder.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -181,7 +177,30 @@ def prune(checkpoints: Path, keep: int) -> None:
     for folder in sorted(checkpoints.glob("step_*"))[:-keep]:
         position = Position(**read_meta(folder)["position"])
         if position.step != position.decay_start:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def tidy(checkpoints: Path) -> None:
+    """Clear away what a killed run left half-done: put back, or finish deleting."""
+    for partial in checkpoints.glob(".*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in checkpoints.glob(f".*{_OLD}"):
+        replaced = old.with_name(old.name.removeprefix(".").removesuffix(_OLD))
+        if replaced.name == BEST and not replaced.exists():
+            old.rename(replaced)  # killed between the two renames
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(folder: Path, after: Callable[[], object] = lambda: None) -> None:
+    """Take a folder away under its name at once, do what follows, then delete it."""
+    if not folder.exists():
+        after()
+        return
+    old = folder.with_name(f".{folder.name}{_OLD}")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    after()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sha256(path: Path) -> str:

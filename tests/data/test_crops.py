@@ -1,4 +1,4 @@
-"""Crops: physical size, padding, the foreground gate, and that a sample depends on (seed, index) only."""
+"""Crops: physical size, padding, the foreground gate, and samples as functions of (seed, index)."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_unknown_voxel_size_is_said_and_never_guessed(tmp_path):
 
 @pytest.mark.parametrize("wanted", [(2.0, 2.0, 2.0), (4.0, 2.0, 2.0), (1.3, 1.7, 0.8)])
 def test_wanted_voxel_size_is_what_comes_out(tmp_path, wanted):
-    """A crop of a linear ramp in um shows the ramp's slope at the voxel size that the sample states."""
+    """A crop of a ramp in um shows the ramp's slope at the voxel size that the sample states."""
     z, y, x = np.meshgrid(np.arange(48) * 2.0, np.arange(80.0), np.arange(80.0), indexing="ij")
     ramp = (300 + 5 * z + 3 * y + 2 * x).astype(np.float32)
     row = saved(tmp_path, "a", ramp)
@@ -246,7 +246,7 @@ def test_resampling_keeps_constants_and_ramps(before, after):
 
 
 def test_shrinking_averages_instead_of_picking():
-    """Without anti-alias the noise would keep its sigma; and the noise that a sample states follows."""
+    """Without anti-alias the noise would keep its sigma."""
     white = np.random.default_rng(0).normal(0, 1, (64, 64, 64)).astype(np.float32)
     small_box = resample_box(white, (32, 32, 32))
     gain = 1.0

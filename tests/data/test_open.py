@@ -82,7 +82,7 @@ def test_an_empty_file_of_each_format_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_complex_numbers_are_no_intensities(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 6), np.complex64))
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 6, 7), np.complex64))
     with pytest.raises(InputError, match="complex64"):
         open_volume(tmp_path / "a.tif")
 

@@ -19,6 +19,7 @@ from luxvox.pretrain.state import (
     prune,
     read_state,
     restore_state,
+    tidy,
     write_checkpoint,
 )
 
@@ -132,3 +133,15 @@ def test_pruning_keeps_the_newest_and_the_one_before_the_decay(tmp_path: Path) -
         _write(tmp_path, step=step, decay_start=6)
     prune(tmp_path, keep=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == [folder_name(6), folder_name(9)]
+
+
+def test_what_a_killed_run_left_half_done_is_cleared_or_put_back(tmp_path: Path) -> None:
+    kept = _write(tmp_path, step=8)
+    gone = _write(tmp_path, step=4)
+    gone.rename(tmp_path / f".{gone.name}.old")  # killed while pruning
+    best = _write(tmp_path, step=5)
+    best.rename(tmp_path / ".best.old")  # killed between two renames
+    (tmp_path / ".step_00000009.partial").mkdir()  # killed while writing
+    tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", kept.name]
+    assert read_state(tmp_path / "best", ARCHITECTURE)[1].step == 5
