@@ -16,6 +16,7 @@ import typer
 
 from . import __version__
 from .configs.explain import explain, one_line
+from .configs.threads import let_threads_sleep
 
 # In every version of typer, with click inside or beside it: wrong options, missing arguments.
 _UsageError = typer.BadParameter.__bases__[0]
@@ -250,6 +251,7 @@ def run_command(arguments: list[str]) -> int:
     Returns:
         Exit code: 0 done, 1 a defect or a failed check, 2 a mistake of the user, 130 interrupted.
     """
+    let_threads_sleep()
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
     try:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from .open import open_volume
 from .save import save_volume
+from .volume import Volume
 from .voxel import format_voxel_size, parse_voxel_size
 
 
@@ -64,15 +65,19 @@ def convert_command(
             overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    written = open_volume(path)
+    _report(console, volume, open_volume(path))
+
+
+def _report(console: Console, volume: Volume, written: Volume) -> None:
+    """Say what was written, and what the user may have to set right."""
     sizes = ", ".join(" x ".join(map(str, level.shape)) for level in written.levels)
     console.print(
-        f"{escape(str(path))}: {written.format}, {written.num_channels} channel(s), levels {sizes},"
-        f" voxel size {format_voxel_size(written.voxel_size_um)}"
+        f"{escape(written.path)}: {written.format}, {written.num_channels} channel(s), levels"
+        f" {sizes}, voxel size {format_voxel_size(written.voxel_size_um)}"
     )
     if written.voxel_size_um is None:
         console.print("[yellow]voxel size unknown: pass --voxel-size 'z y x' in um[/yellow]")
     if volume.num_times > 1:
-        console.print(f"time point {time} of {volume.num_times} was written")
+        console.print(f"time point {volume.time} of {volume.num_times} was written")
     for note in volume.notes:
         console.print(f"note: {escape(note)}")

@@ -56,7 +56,8 @@ def decode(batch: Batch, device: torch.device | str) -> Batch:
     crop = moved["crop"]
     if crop.dtype == torch.uint16:
         scale, offset = (moved[name].view(-1, 1, 1, 1, 1) for name in ("scale", "offset"))
-        moved["crop"] = crop.to(torch.float32).mul_(scale).add_(offset)
+        values = crop.to(torch.float32)
+        moved["crop"] = torch.addcmul(offset, values, scale, out=values)  # one pass, in place
         clear_padding(moved["crop"], batch["extent"].cpu())
         moved["scale"], moved["offset"] = (
             torch.ones_like(moved["scale"]),

@@ -204,19 +204,7 @@ def build_attributes(
     Returns:
         The attributes of the Zarr group.
     """
-    size = voxel_size_um or (1.0, 1.0, 1.0)
-    origin = translation_um or (0.0, 0.0, 0.0)
-    lead = [1.0] * (len(axes) - 3)
     units = {"unit": "micrometer"} if voxel_size_um else {}
-    datasets = []
-    for path, factor in zip(paths, factors, strict=True):
-        scale = [s * f for s, f in zip(size, factor, strict=True)]
-        # The centre of a block mean lies half a coarse voxel less half a fine one further in.
-        shift = [o + 0.5 * (f - 1) * s for o, s, f in zip(origin, size, factor, strict=True)]
-        transforms: list[dict[str, Any]] = [{"type": "scale", "scale": lead + scale}]
-        zeros = [0.0] * len(lead)
-        transforms.append({"type": "translation", "translation": zeros + shift})
-        datasets.append({"path": path, "coordinateTransformations": transforms})
     entry = {
         "name": name,
         "axes": [
@@ -225,7 +213,7 @@ def build_attributes(
             else {"name": axis, "type": "space", **units}
             for axis in axes
         ],
-        "datasets": datasets,
+        "datasets": _datasets(len(axes), paths, factors, voxel_size_um, translation_um),
         "type": "mean" if kind == "image" else "mode",
     }
     ome: dict[str, Any] = {"multiscales": [entry]}
@@ -240,6 +228,29 @@ def build_attributes(
     ome["version"] = version
     new = v05.LabelImage if kind == "labels" else v05.Image
     return {"ome": new.model_validate(ome).model_dump(exclude_none=True)}
+
+
+def _datasets(
+    count: int,
+    paths: Sequence[str],
+    factors: Sequence[tuple[int, int, int]],
+    voxel_size_um: VoxelSize | None,
+    translation_um: VoxelSize | None,
+) -> list[dict[str, Any]]:
+    size = voxel_size_um or (1.0, 1.0, 1.0)
+    origin = translation_um or (0.0, 0.0, 0.0)
+    lead = count - 3
+    datasets = []
+    for path, factor in zip(paths, factors, strict=True):
+        scale = [s * f for s, f in zip(size, factor, strict=True)]
+        # The centre of a block mean lies half a coarse voxel less half a fine one further in.
+        shift = [o + 0.5 * (f - 1) * s for o, s, f in zip(origin, size, factor, strict=True)]
+        transforms = [
+            {"type": "scale", "scale": [1.0] * lead + scale},
+            {"type": "translation", "translation": [0.0] * lead + shift},
+        ]
+        datasets.append({"path": path, "coordinateTransformations": transforms})
+    return datasets
 
 
 _COLOURS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..configs.errors import InputError
 from .intensity_cache import load_stats, save_stats
-from .tissue import medium_of, padding_of, to_blocks
+from .tissue import medium_of, padding_of, thinned, to_blocks
 
 if TYPE_CHECKING:
     from .volume import Volume
@@ -28,7 +28,6 @@ Values = TypeVar("Values", NDArray, torch.Tensor)
 SAMPLE_VOXELS = 2_000_000
 SAMPLE_EDGE = 32  # voxels a side of one scattered block
 MIN_VOXELS = 64  # fewer say nothing about a distribution
-ESTIMATE_VOXELS = 500_000  # more do not make a median more certain
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 ROUNDS = 20  # at most
 OUTLIER_SPREADS = 5.0  # beyond lies foreground, not the tissue's own variation
@@ -137,15 +136,20 @@ def _sample(volume: Volume, channel: int, level: int) -> NDArray:
     edges = [min(SAMPLE_EDGE, side) for side in shape]
     cells = _lattice(shape, edges, int(SAMPLE_VOXELS // np.prod(edges)))
     rng = np.random.Generator(np.random.Philox(key=[_SEED, 0]))
+
+    def place(axis: int, cell: int) -> int:
+        """A random start of a cube inside one cell of the lattice."""
+        side, count, edge = shape[axis], cells[axis], edges[axis]
+        low, high = cell * side // count, (cell + 1) * side // count - edge
+        return min(int(rng.integers(low, max(low, high) + 1)), side - edge)
+
     blocks = []
-    for cell in np.ndindex(*cells):
-        origin = []
-        for place, count, side, edge in zip(cell, cells, shape, edges, strict=True):
-            low, high = place * side // count, (place + 1) * side // count - edge
-            origin.append(int(rng.integers(low, max(low, high) + 1)))
-        origin = [min(o, side - edge) for o, side, edge in zip(origin, shape, edges, strict=True)]
-        cube = volume.read(tuple(origin), tuple(edges), level=level, channels=[channel])[0]
-        blocks.append(to_blocks(cube))
+    for z_cell in range(cells[0]):
+        z = place(0, z_cell)  # one depth for the whole row: a stack of planes decodes few of them
+        for y_cell, x_cell in np.ndindex(cells[1], cells[2]):
+            origin = (z, place(1, y_cell), place(2, x_cell))
+            cube = volume.read(origin, tuple(edges), level=level, channels=[channel])[0]
+            blocks.append(to_blocks(cube))
     return np.concatenate(blocks)
 
 
@@ -230,7 +234,7 @@ def _level_and_spread(tissue: NDArray[np.floating], step: float) -> tuple[float,
     A tenth of bright voxels would still raise the MAD by a seventh, so values beyond 5 spreads are
     left out and both are taken again until nothing changes (a few rounds).
     """
-    few = tissue[:: -(-tissue.size // ESTIMATE_VOXELS)]
+    few = thinned(tissue)
     rng = np.random.Generator(np.random.Philox(key=[_SEED, 1]))
     kept = few + step * (rng.random(few.shape, dtype=np.float32) - 0.5)
     # Mostly one value, yet finely graded elsewhere: keep the brightest within about asinh(2000).
@@ -250,7 +254,7 @@ def _level_and_spread(tissue: NDArray[np.floating], step: float) -> tuple[float,
 
 def _step(values: NDArray[np.floating]) -> float:
     """The quantisation step: the smallest distance between two different values of a subsample."""
-    few = values[:: max(1, values.size // 100_000)]
+    few = thinned(values)
     distances = np.diff(np.unique(few))
     return float(distances.min()) if distances.size else 0.0
 
@@ -266,4 +270,4 @@ def _noise(normal: NDArray[np.floating], tissue: NDArray[np.bool_]) -> float:
     inside = tissue[..., 2:] & tissue[..., 1:-1] & tissue[..., :-2]
     if not inside.any():
         return 0.0
-    return float(MAD_TO_SIGMA * np.median(np.abs(second[inside])) / np.sqrt(6))
+    return float(MAD_TO_SIGMA * np.median(np.abs(thinned(second[inside]))) / np.sqrt(6))

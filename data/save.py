@@ -67,13 +67,7 @@ def save_volume(
             stored, an unwritable or full disk.
     """
     out = Path(out).expanduser()
-    if ngff not in ("0.4", "0.5"):
-        raise InputError(f"ngff: found {ngff!r}, expected '0.5' or '0.4'")
-    if kind not in ("image", "labels"):
-        raise InputError(f"kind: found {kind!r}, expected 'image' or 'labels'")
-    as_tiff = out.name.lower().endswith(_TIFF_SUFFIXES)
-    if not as_tiff and out.suffix.lower() != ".zarr":
-        raise InputError(f"{out}: cannot tell the format, expected a name in .ome.zarr or .ome.tif")
+    as_tiff = _check_request(out, ngff, kind)
     if isinstance(source, Volume):
         voxel_size_um = voxel_size_um or source.voxel_size_um
         translation_um = translation_um or source.levels[0].translation_um
@@ -106,6 +100,18 @@ def save_volume(
             )
             write_zarr(temporary, plan, read, report)
     return out
+
+
+def _check_request(out: Path, ngff: str, kind: str) -> bool:
+    """Check words that a user chose; says whether a TIFF is wanted."""
+    if ngff not in ("0.4", "0.5"):
+        raise InputError(f"ngff: found {ngff!r}, expected '0.5' or '0.4'")
+    if kind not in ("image", "labels"):
+        raise InputError(f"kind: found {kind!r}, expected 'image' or 'labels'")
+    as_tiff = out.name.lower().endswith(_TIFF_SUFFIXES)
+    if not as_tiff and out.suffix.lower() != ".zarr":
+        raise InputError(f"{out}: cannot tell the format, expected a name in .ome.zarr or .ome.tif")
+    return as_tiff
 
 
 def _own_names(volume: Volume) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
     levels = tuple(
         FileLevel(
             shape=tuple(level.shape),
-            size_um=_scaled_sizes(axes, sizes, series.shape, level.shape),
+            size_um=_scaled_sizes(axes, series, sizes, level.shape),
             chunks=_chunks(level),
         )
         for level in series.levels
@@ -130,10 +130,19 @@ def _chunks(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
 
 
 def _scaled_sizes(
-    names: str, sizes: dict[str, float | None], finest: tuple[int, ...], shape: tuple[int, ...]
+    names: str,
+    series: tifffile.TiffPageSeries,
+    sizes: dict[str, float | None],
+    shape: tuple[int, ...],
 ) -> tuple[float | None, ...]:
+    """Sizes along the file's axes for a level of `shape`.
+
+    The file's own name of an axis decides, even where the user knows better what it is: the spacing
+    of the pages stays the spacing of the pages.
+    """
     result: list[float | None] = []
-    for axis, whole, here in zip(names, finest, shape, strict=True):
-        size = sizes.get(axis)
+    rows = zip(names, series.axes.lower(), series.shape, shape, strict=True)
+    for name, stated, whole, here in rows:
+        size = sizes.get(stated if stated in "zyx" else name)
         result.append(None if size is None else size * round(whole / here))
     return tuple(result)

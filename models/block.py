@@ -47,7 +47,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, width // heads
-        self.qkv = init_linear(nn.Linear(width, 3 * width))
+        self.qkv = init_linear(nn.Linear(width, 3 * width, bias=False))
         self.sharpness = nn.Parameter(torch.ones(heads, 1))
         self.proj = init_linear(nn.Linear(width, width))
 
@@ -55,7 +55,7 @@ class Attention(nn.Module):
         """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
         # Queries and keys of all heads are normalised and turned together: fewer passes.
         qkv = self.qkv(x).unflatten(-1, (3 * self.heads, self.head_dim))
-        query_key, value = qkv[:, :, : 2 * self.heads], qkv[:, :, 2 * self.heads :]
+        query_key, value = qkv.split([2 * self.heads, self.heads], dim=2)
         query_key = rotate(F.layer_norm(query_key, (self.head_dim,)), table)
         query, key = query_key.chunk(2, dim=2)
         return self.proj(attend(query * self.sharpness, key, value, key_mask))
@@ -94,10 +94,10 @@ class Block(nn.Module):
 
 
 def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
-    """timm's SwiGLU (arXiv 2002.05202) with a hidden width rounded to a multiple of 8."""
+    """timm's SwiGLU (arXiv 2002.05202) without biases, hidden width a multiple of 8."""
     from timm.layers.mlp import SwiGLU
 
-    mlp = SwiGLU(width, 8 * round(width * mlp_ratio / 8))
+    mlp = SwiGLU(width, 8 * round(width * mlp_ratio / 8), bias=False)
     for linear in (mlp.fc1_g, mlp.fc1_x, mlp.fc2):
         init_linear(linear)
     return mlp

@@ -110,8 +110,7 @@ class MaskedDecoder(nn.Module):
         key, value = key_value.chunk(2, dim=2)
         keys = rotate(F.layer_norm(key, (self.head_dim,)), table).to(value.dtype)
         values = rotate(value, table).to(value.dtype)
-        batch, count = query_positions_um.shape[:2]
-        x = self.query_token.expand(batch, count, -1)
+        x = self.query_token[None, None]  # the same for all until the first block gives it a place
         for block, key, value in zip(
             self.blocks, keys.chunk(depth, 2), values.chunk(depth, 2), strict=True
         ):
@@ -128,8 +127,7 @@ def make_constant(weight: Tensor, bias: Tensor, head_dim: int) -> None:
     the sum of the cosines of their phase differences, which is largest at distance 0. Plus and
     minus: the qk-norm takes the mean of the head's dimensions away.
     """
-    vector = torch.ones(head_dim)
-    vector[head_dim // 2 :] = -1
+    vector = torch.tensor([1.0, -1.0]).repeat(head_dim // 2)
     with torch.no_grad():
         weight.mul_(0.3)
         bias.copy_(3.0 * vector.repeat(bias.shape[0] // head_dim))

@@ -44,9 +44,9 @@ def token_positions_um(grid: Grid, patch: tuple[int, int, int], voxel_size_um: T
 
 
 class RotaryTable(NamedTuple):
-    """Factors that turn a head's dimensions by their token's position; always float32.
+    """By which angle each token's position turns each pair of dimensions of a head; float32.
 
-    cos: [B, T, 1, D], the cosines twice. sin: [B, T, 1, D], the sines negated and plain.
+    cos, sin: [B, T, 1, D/2].
     """
 
     cos: Tensor
@@ -77,16 +77,26 @@ def rotary_table(
     resolved = wavelength >= 2 * pitch_um[..., None]  # [B, 3, bands]
     rate = torch.where(resolved, 2 * math.pi / wavelength, 0.0)
     phase = (positions_um[..., None] * rate[:, None]).flatten(2)  # [B, T, 3 * bands]
-    phase = torch.nn.functional.pad(phase, (0, head_dim // 2 - 3 * bands))
-    cos, sin = phase.cos(), phase.sin()
-    cos, sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
-    return RotaryTable(cos[:, :, None], sin[:, :, None])
+    phase = torch.nn.functional.pad(phase, (0, head_dim // 2 - 3 * bands))[:, :, None]
+    return RotaryTable(phase.cos(), phase.sin())
 
 
 def rotate(x: Tensor, table: RotaryTable) -> Tensor:
-    """Turn pairs (d, d + D/2) of x [B, T, H, D] by the table's phases; float32 inside and out."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.addcmul(x * table.cos, torch.cat([second, first], dim=-1), table.sin)
+    """Turn pairs (2d, 2d + 1) of x [B, T, H, D] by the table's angles; computed and given in float32."""
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # it fuses this into one pass, and cannot do complex numbers
+        first, second = pairs.unbind(-1)
+        turned = torch.stack(
+            [
+                first * table.cos - second * table.sin,
+                first * table.sin + second * table.cos,
+            ],
+            dim=-1,
+        )
+    else:  # one pass as well, and on a CPU four times as fast as four products
+        turn = torch.complex(table.cos, table.sin)
+        turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
+    return turned.flatten(-2)
 
 
 def rotate_back(x: Tensor, table: RotaryTable) -> Tensor:

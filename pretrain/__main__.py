@@ -1,12 +1,12 @@
-"""`luxvox pretrain`, and the same under a launcher: `accelerate launch -m luxvox.pretrain RECIPE
-...`."""
+"""`luxvox pretrain`, and the same under a launcher: `accelerate launch -m luxvox.pretrain`."""
 
 from __future__ import annotations
 
 import sys
 
-from ..configs.errors import InputError
+from ..configs.explain import explain
 from ..configs.load import load_recipe
+from ..configs.threads import let_threads_sleep
 
 
 def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) -> None:
@@ -40,6 +40,7 @@ def is_main_process() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry for launchers; returns the exit code (2 for mistakes of the user)."""
+    let_threads_sleep()
     words = list(sys.argv[1:] if arguments is None else arguments)
     resume = "--resume" in words
     words = [word for word in words if word != "--resume"]
@@ -53,8 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         pretrain_command(words[0], words[1:], resume)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        mendable = explain(error)
+        if mendable is None:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
         return 2
     return 0
 

@@ -9,6 +9,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 
 class Ema:
@@ -55,6 +56,9 @@ class Ema:
 
     @torch.no_grad()
     def _swap(self, model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # a forward without backward leaves the root module gathered
         for name, tensor in _named_tensors(model):
             kept: Tensor = tensor.detach().clone()
             tensor.copy_(self.shadows[name])

@@ -80,8 +80,9 @@ class PretrainModel(nn.Module):
         self.pool = AttentionPool(encoder.width, encoder.heads)
         self.image_projector = Projector(encoder.width, recipe.text.dim)
         self.text_projector = Projector(text_dim, recipe.text.dim)
-        # exp(2.66) = 1 / 0.07, the temperature that CLIP starts from (arXiv 2103.00020).
-        self.logit_scale = nn.Parameter(torch.tensor(2.66))
+        # exp(2.66) = 1 / 0.07, the temperature that CLIP starts from (arXiv 2103.00020). One number
+        # in a vector, because FSDP2 cannot share out scalars.
+        self.logit_scale = nn.Parameter(torch.tensor([2.66]))
         if recipe.objective.masked == 0:
             self.decoder.requires_grad_(False)
         if recipe.objective.text == 0:
@@ -148,7 +149,7 @@ class PretrainModel(nn.Module):
         # CLIP's ceiling of 100: a sharper softmax only chases label noise.
         return {
             "texts": self.text_projector(features),
-            "scale": self.logit_scale.exp().clamp(max=100.0),
+            "scale": self.logit_scale[0].exp().clamp(max=100.0),
         }
 
     def encode(self, batch: Batch, masks: Masks) -> Encoded:

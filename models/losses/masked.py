@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..masked_decoder import MaskedPrediction
 
@@ -44,9 +45,11 @@ def patch_targets(target_patches: Tensor, noise: Tensor) -> PatchTargets:
     """
     x = target_patches.float()
     noise_variance = noise.float().clamp(min=SMALLEST_NOISE).square()[:, None]
-    variance, mean = torch.var_mean(x, dim=-1, correction=0)
+    mean = x.mean(dim=-1)
+    centred = x - mean[..., None]
+    variance = centred.square().mean(dim=-1)  # several times as fast as torch.var on a CPU
     total = variance + noise_variance
-    values = (x - mean[..., None]) * total.rsqrt()[..., None]
+    values = centred * total.rsqrt()[..., None]
     # 1 - noise^2 / variance, with 0 where the variance is under the noise (also where it is 0).
     weight = 1 - noise_variance / torch.maximum(variance, noise_variance)
     return PatchTargets(values, mean, 0.5 * total.log(), weight, noise_variance / total)
@@ -86,8 +89,8 @@ def masked_patch_loss(
         masked error measures); "mean" and "log_std" squared errors of the two numbers.
     """
     target = patch_targets(target_patches, noise)
-    values_error = (prediction.values.float() - target.values).square().mean(-1)
-    voxel_error = (prediction.voxels() - target_patches.float()).square().mean(-1)
+    values_error = _mean_square(prediction.values.float(), target.values)
+    voxel_error = _mean_square(prediction.voxels(), target_patches.float())
     per_patch = {
         "patch": values_error * target.weight,
         "intensity": voxel_error,
@@ -95,3 +98,8 @@ def masked_patch_loss(
         "log_std": (prediction.log_std.float() - target.log_std).square(),
     }
     return {name: mean_over_samples(error, query_mask) for name, error in per_patch.items()}
+
+
+def _mean_square(rebuilt: Tensor, wanted: Tensor) -> Tensor:
+    """[B, Q, P] twice -> [B, Q]."""
+    return F.mse_loss(rebuilt, wanted, reduction="none").mean(dim=-1)

@@ -188,6 +188,17 @@ def test_axes_override_what_the_file_says(tmp_path: Path, zyx: np.ndarray) -> No
     check_crops(turned, zyx.transpose(2, 1, 0)[None])
 
 
+def test_spacing_stays_with_the_pages_whatever_they_are_called(tmp_path: Path, zyx) -> None:
+    metadata = {"spacing": 3.0, "unit": "um"}
+    options = {"imagej": True, "resolution": (1 / 0.25, 1 / 0.5)}
+    tifffile.imwrite(tmp_path / "a.tif", zyx, metadata={"axes": "ZYX", **metadata}, **options)
+    turned = open_volume(tmp_path / "a.tif", axes="xyz")
+    assert turned.voxel_size_um == pytest.approx((0.25, 0.5, 3.0))
+    tifffile.imwrite(tmp_path / "b.tif", zyx, metadata={"axes": "TYX", **metadata}, **options)
+    pages = open_volume(tmp_path / "b.tif", axes="zyx")
+    assert pages.voxel_size_um == pytest.approx((3.0, 0.5, 0.25))
+
+
 @pytest.mark.parametrize("axes", ["zy", "zyq", "zzx", "tcyx", "czyx"])
 def test_axes_that_cannot_be_are_refused(tmp_path: Path, zyx: np.ndarray, axes: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", zyx)
