@@ -1,15 +1,15 @@
 """Crops per second of a pretraining step: ours beside MONAI's masked autoencoder and SwinUNETR.
 
-One step is forward and backward of the masked objective on random 64^3 crops, masks drawn inside it.
-All contenders are built alike (patch 8, width 192, depth 6, 3 heads, decoder 96 wide with 4 layers, 75 %
-hidden), run in one process and take turns, so that a busy machine slows all of them.
+One step is forward and backward of the masked objective on random 64^3 crops, masks drawn inside.
+The two autoencoders are built alike (patch 8, width 192, depth 6, 3 heads, decoder 96 wide with 4
+layers, 75 % hidden). All run in one process and take turns, so that a busy machine slows all.
 
     python benchmarks/pretrain_step.py --threads 2 --out pretrain_step.json
     python benchmarks/pretrain_step.py --device cuda --batch 128 --out pretrain_step_gpu.json
 
-What differs by design: MONAI decodes every token of the crop and the loss takes the hidden ones; ours
-decodes a random third of the hidden patches (25 % of all) by cross-attention. `ours_all_hidden` decodes
-all hidden ones and is reported beside it.
+What differs by design: MONAI decodes every token of the crop and its loss takes the hidden ones;
+ours decodes a random third of the hidden patches (25 % of all) by cross-attention;
+`ours_all_hidden` decodes all of them. SwinUNETR runs bare, on fewer crops at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from luxvox.models.encoder import Encoder
+from luxvox.models.encoder import Encoded, Encoder
 from luxvox.models.losses.contrastive import contrastive_loss
 from luxvox.models.losses.frequency import frequency_loss
 from luxvox.models.losses.masked import masked_patch_loss
@@ -54,8 +54,8 @@ class Ours(nn.Module):
         self.encoder, self.decoder = Encoder(config), MaskedDecoder(decoder, config)
         self.patch, self.decoded = config.patch, decoded
 
-    def masked_terms(self, crop: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the pooled-from tokens of crops [B, 1, Z, Y, X]."""
+    def masked_terms(self, crop: Tensor) -> tuple[Tensor, Encoded]:
+        """The loss of crops [B, 1, Z, Y, X], and their tokens."""
         batch, kept = len(crop), round(TOKENS * (1 - HIDDEN_SHARE))
         order = torch.rand(batch, TOKENS, device=crop.device).argsort(1)
         keep, query = order[:, :kept], order[:, kept : kept + self.decoded]
@@ -67,14 +67,15 @@ class Ours(nn.Module):
         noise, counts = crop.new_full((batch,), 0.1), torch.ones_like(query, dtype=torch.bool)
         terms = masked_patch_loss(prediction, target, noise, counts)
         frequency = frequency_loss(prediction, target, noise, counts, self.patch)
-        return sum(terms.values(), start=0.05 * frequency), encoded
+        return torch.stack([*terms.values(), 0.05 * frequency]).sum(), encoded
 
     def forward(self, crop: Tensor) -> Tensor:
+        """Loss of crops [B, 1, Z, Y, X]."""
         return self.masked_terms(crop)[0]
 
 
 class OursWithText(Ours):
-    """The full step: masked and text objectives; caption vectors come from the cache, as in a run."""
+    """The full step: masked and text objectives; caption vectors are cached, as in a run."""
 
     def __init__(self, config: EncoderConfig, decoder: DecoderConfig, decoded: int) -> None:
         super().__init__(config, decoder, decoded)
@@ -83,6 +84,7 @@ class OursWithText(Ours):
         self.register_buffer("captions", torch.randn(16, 384))
 
     def forward(self, crop: Tensor) -> Tensor:
+        """Loss of crops [B, 1, Z, Y, X]."""
         loss, encoded = self.masked_terms(crop)
         ids = torch.arange(len(crop), device=crop.device) % 16
         text_ids = torch.arange(16, device=crop.device)
@@ -92,7 +94,7 @@ class OursWithText(Ours):
 
 
 class MonaiMae(nn.Module):
-    """MONAI's MaskedAutoEncoderViT of equal sizes; MLP of 4 x width, as many weights as SwiGLU 8/3."""
+    """MONAI's MaskedAutoEncoderViT of equal sizes; an MLP of 4 x width weighs what SwiGLU does."""
 
     def __init__(self, config: EncoderConfig, decoder: DecoderConfig) -> None:
         super().__init__()
@@ -114,6 +116,7 @@ class MonaiMae(nn.Module):
         )
 
     def forward(self, crop: Tensor) -> Tensor:
+        """Loss of crops [B, 1, Z, Y, X]."""
         rebuilt, mask = self.net(crop)
         target = rearrange(
             crop, "b c (z p) (y q) (x r) -> b (z y x) (p q r c)", p=PATCH, q=PATCH, r=PATCH
@@ -123,7 +126,7 @@ class MonaiMae(nn.Module):
 
 
 class BareSwin(nn.Module):
-    """The reference system's network alone: no teacher, no second view, its full-resolution output."""
+    """The reference system's network alone: no teacher, no second view, one output channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,6 +135,7 @@ class BareSwin(nn.Module):
         self.net = SwinUNETR(in_channels=1, out_channels=1, feature_size=24)
 
     def forward(self, crop: Tensor) -> Tensor:
+        """Loss of crops [B, 1, Z, Y, X]."""
         return F.mse_loss(self.net(crop).float(), crop)
 
 
@@ -181,7 +185,7 @@ def take_turns(contenders: list[Contender], repeats: int, warm_up: int) -> None:
 
 
 def forward_flops(module: nn.Module, crop: Tensor) -> int:
-    """Floating-point operations of matrix products and attention, 2 per multiply-add, forward only."""
+    """Operations of matrix products and attention, 2 per multiply-add, forward only."""
     with FlopCounterMode(display=False) as counter:
         module(crop)
     return counter.get_total_flops()
@@ -247,7 +251,9 @@ def compare(batch: int, device: str, low: bool, repeats: int, swin_batch: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--batch", type=int, default=8)

@@ -1,1 +1,1 @@
-"""The network: patches, positions in micrometres, encoder, decoders, text, losses, weights files."""
+"""The network: patches, positions in um, encoder, decoders, text, losses, weights files."""

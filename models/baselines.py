@@ -93,6 +93,11 @@ class ConvEncoder(nn.Module):
                     f"crop has {side} voxels along {axis}, expected a multiple of {self.multiple} "
                     "for this encoder; change crop.shape"
                 )
+        if max(crop.shape[-3:]) == self.multiple:
+            raise InputError(
+                f"crop is {tuple(crop.shape[-3:])}, and this encoder would shrink it to one voxel: "
+                f"expected at least one side of {2 * self.multiple}; change crop.shape"
+            )
         count = grid[0] * grid[1] * grid[2]
         visible, real = _visible_and_real(keep, key_mask, crop.shape[0], count, crop.device)
         seen = rearrange(visible, "b (z y x) -> b 1 z y x", z=grid[0], y=grid[1])

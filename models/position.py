@@ -82,7 +82,7 @@ def rotary_table(
 
 
 def rotate(x: Tensor, table: RotaryTable) -> Tensor:
-    """Turn pairs (2d, 2d + 1) of x [B, T, H, D] by the table's angles; computed and given in float32."""
+    """Turn pairs (2d, 2d + 1) of x [B, T, H, D] by the table's angles; gives float32."""
     pairs = x.float().unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():  # it fuses this into one pass, and cannot do complex numbers
         first, second = pairs.unbind(-1)

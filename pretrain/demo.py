@@ -34,8 +34,12 @@ def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
     print(f"{PHANTOMS} phantom volumes (tubes, blobs, fibres) -> {folder / 'volumes'}")
     listing = write_phantoms(folder / "volumes", count=PHANTOMS, seed=0, size=SIZE)
     run = folder / "run"
-    plan = [f"data={listing}", f"out={run}", *(overrides or [])]
-    metrics = pretrain(load_recipe("pretrain/demo.yaml", PretrainRecipe, plan))
+    words = [f"data={listing}", f"out={run}", *(overrides or [])]
+    plan = load_recipe("pretrain/demo.yaml", PretrainRecipe, words)
+    metrics = pretrain(plan)
+    if metrics["steps"] < plan.steps:
+        print(f"stopped at step {metrics['steps']}; start again with a new folder")
+        return run / "report.html"
     print(
         f"error of hidden voxels: model {metrics['val/masked_error']:.3f}, "
         f"interpolation {metrics['val/interpolation_error']:.3f}, "

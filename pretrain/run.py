@@ -119,6 +119,8 @@ class Recorder:
         self.line: Progress | None = None
         self.best_error = start.best_error
         self.saved_step = start.step
+        self.judged_step = -1
+        self.last_judged: dict[str, float] = {}
         self.crops = self.seconds = self.waited = 0.0
         self.last_values: dict[str, float] = {}
 
@@ -168,7 +170,12 @@ class Recorder:
             self.save(position)
         # A run that was told to stop may have seconds to live: what must not be lost is saved
         # above.
-        judged = self._evaluate(position) if self.judge.ready and not stopped else {}
+        judged: dict[str, float] = {}
+        if self.judge.ready and not stopped:
+            fresh = self.judged_step == position.step
+            judged = self.last_judged if fresh else self._evaluate(position)
+            if self.history is not None and not fresh:
+                self.history.append({"step": position.step, **judged})
         metrics: dict[str, float | int] = {
             **{f"train/{name}": value for name, value in self.last_values.items()},
             **judged,
@@ -183,8 +190,6 @@ class Recorder:
         }
         state = gather_state(self.learner.model, self.learner.optimizer, self.learner.ema)
         if self.main:
-            if self.history is not None and judged:
-                self.history.append({"step": position.step, **judged})
             write_metrics(self.run, metrics)
             write_weights(
                 self.run,
@@ -200,6 +205,7 @@ class Recorder:
 
     def _evaluate(self, position: Position) -> dict[str, float]:
         metrics = self.judge.evaluate(self.learner, self.run)
+        self.judged_step, self.last_judged = position.step, metrics
         error = metrics["val/masked_error"]
         if self.best_error is None or error < self.best_error:
             self.best_error = error

@@ -12,7 +12,7 @@ from luxvox.models.patch_embed import gather_patches, patchify, unpatchify
 from luxvox.models.pool import AttentionPool
 from luxvox.models.sizes import SIZES, DecoderConfig
 
-SHAPES = {"unet": (16, 24, 32), "swinunetr": (32, 32, 32)}
+SHAPES = {"unet": (16, 24, 32), "swinunetr": (32, 32, 64)}
 NANO = SIZES["nano"]
 
 
@@ -75,5 +75,8 @@ def test_names_and_sides():
     with pytest.raises(InputError, match="vit, unet, swinunetr"):
         build_encoder("resnet", NANO)
     crop, voxel, known, keep, _ = batch("unet")
+    swin = build_encoder("swinunetr", NANO)
     with pytest.raises(InputError, match="16 voxels along z, expected a multiple of 32"):
-        build_encoder("swinunetr", NANO)(crop, voxel, known, keep)
+        swin(crop, voxel, known, keep)
+    with pytest.raises(InputError, match="at least one side of 64"):
+        swin(torch.zeros(2, 1, 32, 32, 32), voxel, known, keep)

@@ -72,7 +72,7 @@ def test_other_architecture_names_the_first_differences(saved):
     assert "\n" not in message
     assert all(torch.equal(before[name], t) for name, t in wider.state_dict().items())
     shallow = Encoder(SIZES["nano"].model_copy(update={"depth": 2}))
-    with pytest.raises(InputError, match=r"has unknown blocks\.2\.scale1.* and \d+ more"):
+    with pytest.raises(InputError, match=r"has unknown blocks\.2\.attention.* and \d+ more"):
         load_strict(shallow, tensors, "some/folder")
 
 

@@ -164,8 +164,9 @@ def test_no_batch_norm_and_drop_path_only_on_request():
     assert not any("BatchNorm" in type(module).__name__ for module in make_encoder().modules())
     encoder, batch = make_encoder().train(), inputs()
     assert torch.equal(encoder(*batch).tokens, encoder(*batch).tokens)
-    dropping = make_encoder(drop_path=0.9).train()
-    assert not torch.equal(dropping(*batch).tokens, dropping(*batch).tokens)
+    dropping = make_encoder(drop_path=0.5).train()
+    draws = torch.stack([dropping(*batch).tokens for _ in range(8)])
+    assert draws.std(dim=0).max() > 1e-3
 
 
 @pytest.mark.parametrize("padded", [False, True])

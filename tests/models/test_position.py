@@ -92,7 +92,7 @@ def test_bands_that_would_alias_are_off_per_sample_and_axis():
     wavelengths = [WAVES[0] * math.exp(step * band) for band in range(bands)]
     pitch = torch.tensor([[48.0, 13.0, 4.0], [4.0, 4.0, 4.0]])
     positions = torch.full((2, 1, 3), 5.0)  # no whole number of any wavelength
-    sin = rotary_table(positions, pitch, 64, WAVES).sin[:, 0, 0, 32:]
+    sin = rotary_table(positions, pitch, 64, WAVES).sin[:, 0, 0]
     for sample in range(2):
         for axis in range(3):
             for band, wavelength in enumerate(wavelengths):
