@@ -1,7 +1,7 @@
 """One of two ranks that train a fully sharded model on the CPU; started by test_sharded.py.
 
-accelerate shards on accelerators only, so this applies torch's `fully_shard` itself, in the way that
-configs/accelerate/fsdp.yaml asks for, and checks what is ours: average, checkpoint, evaluation.
+accelerate shards on accelerators only, so this applies torch's `fully_shard` itself, in the way
+that configs/accelerate/fsdp.yaml asks for, and checks what is ours: average, checkpoint, evaluation.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def train(model: PretrainModel, rows: slice, steps: range, state: dict | None = 
 
 
 def main(out: str) -> None:
-    """Train sharded: 2 steps, gather, restore into a fresh model, 2 more; rank 0 saves the result."""
+    """Train sharded: 2 steps, gather, restore into a fresh model, 2 more; rank 0 saves."""
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     rows = slice(2 * rank, 2 * rank + 2)
