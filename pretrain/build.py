@@ -3,6 +3,7 @@ processes."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,23 @@ def make_accelerator(recipe: PretrainRecipe) -> Accelerator:
     return Accelerator(
         mixed_precision=recipe.precision,
         cpu=recipe.device == "cpu",
-        log_with=None if recipe.tracker == "none" else recipe.tracker,
+        log_with=_tracker(recipe),
         project_dir=str(Path(recipe.out) / "logs"),
         step_scheduler_with_optimizer=False,
     )
+
+
+def _tracker(recipe: PretrainRecipe) -> str | None:
+    """The tracker that is wanted. The default one may be missing, one that is asked for not."""
+    if recipe.tracker == "none" or find_spec(recipe.tracker) is not None:
+        return None if recipe.tracker == "none" else recipe.tracker
+    if "tracker" in recipe.model_fields_set:
+        raise InputError(
+            f"tracker={recipe.tracker}: it is not installed; run pip install {recipe.tracker}, "
+            "or set tracker=none"
+        )
+    print('no TensorBoard logs: it is not installed (pip install "luxvox[train]")')
+    return None
 
 
 def encoder_config(recipe: PretrainRecipe, corpus: Corpus) -> EncoderConfig:

@@ -1,7 +1,7 @@
 """One of two ranks that train a fully sharded model on the CPU; started by test_sharded.py.
 
 accelerate shards on accelerators only, so this applies torch's `fully_shard` itself, in the way
-that configs/accelerate/fsdp.yaml asks for, and checks what is ours: average, checkpoint, evaluation.
+that configs/accelerate/fsdp.yaml asks for; checked is what is ours: average, checkpoint, judging.
 """
 
 from __future__ import annotations
