@@ -50,6 +50,7 @@ class Pictures:
     mask: list[np.ndarray] = field(default_factory=list)
     rebuilt: list[np.ndarray] = field(default_factory=list)
     volume: list[int] = field(default_factory=list)
+    caption: list[int] = field(default_factory=list)
     voxel_size_um: list[np.ndarray] = field(default_factory=list)
 
 
@@ -210,13 +211,16 @@ def _take_pictures(
     grid: tuple[int, int, int],
     patch: tuple[int, int, int],
 ) -> None:
-    """Keep the first crop of each volume: as it is, what is hidden, and with the hidden part
-    rebuilt."""
+    """Keep the first crop of volumes of different captions (of any, where a volume has none): as
+    it is, what is hidden, and with the hidden part rebuilt."""
     patches = patchify(batch["crop"], patch)
     for row in range(len(patches)):
         volume = int(batch["volume_id"][row])
-        if volume in pictures.volume or len(pictures.volume) == most:
+        caption = int(batch["caption_id"][row])
+        shown = volume in pictures.volume or (caption >= 0 and caption in pictures.caption)
+        if shown or len(pictures.volume) == most:
             continue
+        pictures.caption.append(caption)
         real = slice(None) if masks.query_real is None else masks.query_real[row]
         query = masks.query[row][real]
         filled, hidden = patches[row].clone(), torch.zeros_like(patches[row])
