@@ -59,7 +59,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.config, self.multiple = config, multiple
         self.net = net
-        self.hidden_value = nn.Parameter(torch.zeros(()))
+        self.hidden_value = nn.Parameter(torch.zeros(1))  # a vector: FSDP2 shares no scalars
         self.proj = init_linear(nn.Linear(FEATURES, config.width))
         self.norm = nn.LayerNorm(config.width)
 

@@ -7,6 +7,7 @@ users keep and share.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,6 +70,8 @@ def save_weights(
         text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
         (half_written / CONFIG).write_text(text + "\n", encoding="utf-8")
         (half_written / CARD).write_text(card, encoding="utf-8")
+        for name in (TENSORS, CONFIG, CARD):
+            _flush(half_written / name)
         _swap(half_written, folder)
     except OSError as error:
         raise InputError(
@@ -168,6 +171,12 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _beside(folder: Path, what: str) -> Path:
     return folder.parent / f".{folder.name}.{what}"
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file is on the disk: a rename may outlive a power cut, its content may not."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _swap(new: Path, folder: Path) -> None:

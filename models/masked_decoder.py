@@ -31,8 +31,10 @@ class MaskedPrediction(NamedTuple):
 
     def voxels(self) -> Tensor:
         """[B, Q, P] in normalised intensity, comparable with any other predictor's."""
-        mean, std = self.mean.float()[..., None], self.log_std.float().exp()[..., None]
-        return torch.addcmul(mean, std, self.values.float())
+        # No patch of asinh-normalised intensities varies by more than e^4; a decoder that has gone
+        # astray for a step must not overflow.
+        std = self.log_std.float().clamp(max=4).exp()[..., None]
+        return torch.addcmul(self.mean.float()[..., None], std, self.values.float())
 
 
 class CrossBlock(nn.Module):
@@ -52,10 +54,8 @@ class CrossBlock(nn.Module):
         make_constant(self.query.weight, self.query.bias, self.head_dim)
         self.sharpness = nn.Parameter(torch.logspace(0, 1, config.heads, base=4.0)[:, None])
         self.proj = init_linear(nn.Linear(width, width))
-        self.scale1 = nn.Parameter(torch.full((width,), config.layer_scale))
         self.norm2 = nn.LayerNorm(width)
         self.mlp = make_swiglu(width, config.mlp_ratio)
-        self.scale2 = nn.Parameter(torch.full((width,), config.layer_scale))
 
     def forward(
         self, x: Tensor, table: RotaryTable, key: Tensor, value: Tensor, key_mask: Tensor | None
@@ -67,8 +67,8 @@ class CrossBlock(nn.Module):
         # Values were turned by their place and are turned back by the query's: what arrives depends
         # on where it came from; a query tells bright left from bright right (GTA, 2310.10375).
         seen = rotate_back(seen, table).to(x.dtype).flatten(2)
-        x = torch.addcmul(x, self.proj(seen), self.scale1)
-        return torch.addcmul(x, self.mlp(self.norm2(x)), self.scale2)
+        x = x + self.proj(seen)
+        return x + self.mlp(self.norm2(x))
 
 
 class MaskedDecoder(nn.Module):

@@ -54,7 +54,6 @@ class DecoderConfig(BaseModel):
     depth: int = Field(default=4, ge=1)
     heads: int = Field(default=3, ge=1)
     mlp_ratio: float = Field(default=8 / 3, gt=0)
-    layer_scale: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -99,7 +99,9 @@ def open_corpus(recipe: PretrainRecipe, shown: bool) -> Corpus:
 
     def cut(rows: tuple[Row, ...], before: int) -> CropSource | BankSource:
         if from_bank:
-            return BankSource(data.source, data.crop, rows=rows, vocabulary=everything)
+            bank = BankSource(data.source, data.crop, rows=rows, vocabulary=everything)
+            advance(before + len(rows))
+            return bank
         return CropSource(
             rows,
             data.crop,

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from luxvox.configs.threads import let_threads_sleep
+
+let_threads_sleep()  # before any test loads torch
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
