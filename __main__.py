@@ -42,7 +42,7 @@ Dataset = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at OUT.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Recipe keys, dotted: encoder.size=small"),
+    typer.Argument(metavar="KEY=VALUE", help="Recipe keys, dotted: encoder=small steps=500"),
 ]
 
 

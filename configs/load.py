@@ -56,14 +56,19 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = sorted(CONFIGS.rglob("*.yaml"))
+    # Settings for accelerate lie beside the recipes; they are none.
+    shipped = sorted(p for p in CONFIGS.rglob("*.yaml") if p.parent.name != "accelerate")
     wanted = path.with_suffix(".yaml").parts
     wanted = wanted[1:] if wanted[0] == "configs" else wanted
     for candidate in shipped:
         if candidate.relative_to(CONFIGS).parts[-len(wanted) :] == wanted:
             return candidate
-    names = ", ".join(str(p.relative_to(CONFIGS)) for p in shipped)
-    raise InputError(f"{name}: no such recipe file, and none of that name is shipped ({names})")
+    names = [p.stem for p in shipped]
+    near = difflib.get_close_matches(path.stem, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"{name}: no such recipe file, and none of that name is shipped ({', '.join(names)}){hint}"
+    )
 
 
 def load_recipe(

@@ -108,7 +108,8 @@ def _measure(volume: Volume, *, values: bool) -> VolumeFacts:
     for at_level, origin, shape in boxes:
         block = volume.read(origin, shape, at_level)
         # float32 holds the 16-bit values of cameras exactly, and is the same for every file type.
-        flat = block.reshape(len(block), -1).astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is reported so
+            flat = block.reshape(len(block), -1).astype(np.float32)
         digest.update(flat.tobytes())
         finite = np.isfinite(flat)
         bad += flat.size - int(finite.sum())

@@ -56,7 +56,9 @@ class FileContents:
 
 def reason(error: BaseException) -> str:
     """Give what a library says about an error as one line, for an error of our own."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # A bare key or number, as a KeyError has it, says nothing without its kind.
+    return text if " " in text else f"{type(error).__name__}: {text}"
 
 
 def parse_axes(text: str, ndim: int, path: str) -> str:

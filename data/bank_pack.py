@@ -101,7 +101,7 @@ def check_out(out: str | Path, overwrite: bool) -> Path:
     if not is_bank(path):
         raise InputError(f"{path}: expected a name that ends in {SUFFIX}")
     if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists already; remove it, or say that it may be overwritten")
+        raise InputError(f"{path}: exists already; choose another name or pass --overwrite")
     return path
 
 

@@ -108,12 +108,14 @@ def open_hdf5(path: str, axes: str | None = None, dataset: str | None = None) ->
                 raise
             raise InputError(f"{path}: truncated or corrupt HDF5 ({reason(error)})") from error
     names = _axes(tags, axes, len(shape), path)
-    size_um = None
-    if sizes is not None and np.shape(sizes) == (3,) and np.all(np.asarray(sizes, float) > 0):
-        by_axis = dict(zip("zyx", map(float, sizes), strict=True))
-        size_um = tuple(by_axis.get(axis) for axis in names)
     others = [other for other in shapes if other != name]
     notes = [f"dataset {name!r}; beside it {', '.join(others[:5])}"] if others else []
+    size_um = None
+    if sizes is not None:
+        by_axis = _three_sizes(sizes)
+        size_um = tuple(by_axis.get(axis) for axis in names) if by_axis else None
+        if not by_axis:
+            notes.append(f"element_size_um is {str(sizes)[:60]!r}, not three positive numbers")
     return FileContents(
         format="hdf5",
         axes=names,
@@ -122,6 +124,17 @@ def open_hdf5(path: str, axes: str | None = None, dataset: str | None = None) ->
         reader=Hdf5Reader(path, (((name,),),), single=True),
         notes=tuple(notes),
     )
+
+
+def _three_sizes(sizes: Any) -> dict[str, float]:
+    """Sizes by axis; empty where the attribute does not hold three positive numbers."""
+    try:
+        numbers = np.asarray(sizes, float)
+    except (TypeError, ValueError):  # words
+        return {}
+    if numbers.shape != (3,) or not (np.isfinite(numbers) & (numbers > 0)).all():
+        return {}
+    return dict(zip("zyx", map(float, numbers), strict=True))
 
 
 def _shapes(file: h5py.File) -> dict[str, tuple[int, ...]]:

@@ -57,6 +57,8 @@ def sample_intensity(volume: Volume, channel: int = 0) -> Intensity:
         values = np.concatenate(
             [volume.read(corner, size, channels=channel).ravel() for corner in blocks]
         )
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)  # booleans have no percentiles
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     share, lost = values.size / whole, values.size - finite.size
     if finite.size == 0:
@@ -90,7 +92,7 @@ def describe(volume: Volume) -> list[tuple[str, str]]:
         rows.append(
             (
                 f"intensity of {name}" if volume.num_channels > 1 else "intensity",
-                f"{numbers}, max {seen.maximum:g} ({seen.sampled:.2g} of the volume seen)",
+                f"{numbers}, max {seen.maximum:g} ({_share(seen.sampled)} of the volume seen)",
             )
         )
         if seen.not_finite:
@@ -98,7 +100,7 @@ def describe(volume: Volume) -> list[tuple[str, str]]:
         if seen.minimum == seen.maximum:
             rows.append(("beware", "all voxels of the sample are equal"))
     if volume.voxel_size_um is None:
-        rows.append(("missing", "voxel size unknown: pass --voxel-size 'z y x' in um"))
+        rows.append(("missing", _NO_VOXEL_SIZE))
     for level, (missing, expected) in enumerate(missing_chunks(volume)):
         if missing:
             text = f"{missing} of {expected} chunk files of level {level}: read as the fill value"

@@ -8,6 +8,7 @@ part of the affine is not applied.
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import os
 import struct
@@ -25,6 +26,9 @@ from nibabel.spatialimages import HeaderDataError
 from ..configs.errors import InputError
 from .axes import FileContents, FileLevel, parse_axes, reason
 from .cache import decoded_cache, file_key
+
+# nibabel's own handler prints what it finds wrong with a header; our errors say it.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 _UM_PER_UNIT = {
     "meter": 1e6,

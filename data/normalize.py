@@ -31,6 +31,7 @@ MIN_VOXELS = 64  # fewer say nothing about a distribution
 MAD_TO_SIGMA = 1.4826  # of a normal distribution
 ROUNDS = 20  # at most
 OUTLIER_SPREADS = 5.0  # beyond lies foreground, not the tissue's own variation
+LARGEST = 1e30  # float32 holds 3e38, and sums of many voxels must fit as well
 _SEED = 0x6C757876
 
 
@@ -196,6 +197,11 @@ def describe(
         raise InputError(
             f"{where}: constant, every voxel is {low:g}, expected an image; check the file (empty "
             "channel?), or take it out of the list"
+        )
+    if max(abs(low), abs(high)) > LARGEST:
+        raise InputError(
+            f"{where}: intensities from {low:g} to {high:g}, expected at most {LARGEST:g}; "
+            "check the number type of the file, or rescale it"
         )
     padding = padding_of(values)
     rest = values[finite & ~padding]

@@ -89,6 +89,11 @@ def open_zarr(path: str, axes: str | None = None, dataset: str | None = None) ->
         raise InputError(f"{path}: a group of label images, expected one; open {path}/{one}")
     if "bioformats2raw.layout" in ome and "0" in node:
         return open_zarr(f"{path}/0", axes)
+    if path.rstrip("/").lower().endswith(".ome.zarr"):
+        raise InputError(
+            f"{path}: named .ome.zarr, but without OME metadata ('multiscales' in zarr.json or "
+            ".zattrs), so voxel size and axes are lost; fetch it again, or open an array inside it"
+        )
     shapes = {name: array.shape for name, array in _arrays(node)}
     name = pick_array(shapes, None, path)
     return _describe_array(path, name, _array(path, name), axes)

@@ -12,7 +12,7 @@ import tifffile
 from ..configs.errors import InputError
 from .axes import FileContents, FileLevel, assume_axes, parse_axes, reason
 from .tiff_metadata import channel_names, voxel_sizes
-from .tiff_pages import ERRORS, check_complete, check_mapped, read_box
+from .tiff_pages import check_complete, check_mapped, read_box
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -76,10 +76,12 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
         axes, notes = _series_axes(series, axes, path)
         sizes, more = voxel_sizes(file, reader.series)
         channels = channel_names(file, reader.series)
-    except ERRORS as error:
-        if isinstance(error, InputError | PermissionError):
-            raise
-        raise InputError(f"{path}: cannot be read as TIFF ({reason(error)})") from error
+    except (InputError, PermissionError):
+        raise
+    except Exception as error:  # a damaged tag may trip tifffile anywhere
+        raise InputError(
+            f"{path}: cannot be read as TIFF ({reason(error)}); fetch the file again"
+        ) from error
     levels = tuple(
         FileLevel(
             shape=tuple(level.shape),

@@ -21,7 +21,6 @@ from .cache import decoded_cache, file_key
 # Our own errors say what tifffile logs about damaged files; without a handler Python prints it too.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-ERRORS = (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError)
 _JPEG = (6, 7, 33007, 34892)  # compressions whose tables lie in tags of the page
 
 

@@ -12,7 +12,7 @@ import tifffile
 from ..configs.errors import InputError
 from .axes import FileContents, FileLevel, parse_axes, reason
 from .tiff import SUFFIXES
-from .tiff_pages import ERRORS, check_complete, read_box
+from .tiff_pages import check_complete, read_box
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,12 @@ def open_slices(path: str, axes: str | None = None) -> FileContents:
                 series = tiff.series[0]
                 found = tuple(series.shape), np.dtype(series.dtype), series.axes
                 check_complete(tiff, str(file))
-        except ERRORS as error:
-            if isinstance(error, InputError | PermissionError):
-                raise
-            raise InputError(f"{file}: cannot be read as TIFF ({reason(error)})") from error
+        except (InputError, PermissionError):
+            raise
+        except Exception as error:  # as in tiff.py
+            raise InputError(
+                f"{file}: cannot be read as TIFF ({reason(error)}); fetch the file again"
+            ) from error
         first = first or found
         if found[:2] != first[:2]:
             raise InputError(
@@ -91,4 +93,19 @@ def open_slices(path: str, axes: str | None = None) -> FileContents:
         )
     reader = SliceReader(tuple(map(str, files)), whole, dtype)
     level = FileLevel(whole, chunks=(1, *shape))
-    return FileContents("tiff slices", names, dtype, (level,), reader)
+    return FileContents("tiff slices", names, dtype, (level,), reader, notes=_gaps(files))
+
+
+def _gaps(files: list[Path]) -> tuple[str, ...]:
+    """A note where the last numbers in the names leave some out: a copy that broke off, perhaps.
+
+    Names that count in even steps (0, 5, 10 ...) have no gap.
+    """
+    numbers = [int(found[-1]) for file in files if (found := re.findall(r"\d+", file.stem))]
+    steps = np.diff(numbers)
+    if len(numbers) < len(files) or not steps.size or steps.min() < 1:
+        return ()
+    at = int(steps.argmax())
+    if steps[at] == steps.min():
+        return ()
+    return (f"slices may be missing: {files[at + 1].name} follows {files[at].name}",)
