@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,8 +31,10 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise InputError(f"line {line}: {key!r:.60} is no key; keys are single words")
             if key in seen:
-                line = key_node.start_mark.line + 1
                 raise InputError(
                     f"line {line}: the key {key!r} stands twice in one mapping; keep one of them"
                 )
@@ -56,6 +58,8 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if not path.name:
+        raise InputError(f"{str(name)!r}: no recipe; give a YAML file or the name of a shipped one")
     # Settings for accelerate lie beside the recipes; they are none.
     shipped = sorted(p for p in CONFIGS.rglob("*.yaml") if p.parent.name != "accelerate")
     wanted = path.with_suffix(".yaml").parts
@@ -105,7 +109,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not readable as YAML: {reason}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; not a recipe") from None
+    except (OSError, ValueError) as error:  # not UTF-8, or a number of thousands of digits
         raise InputError(f"{path}: not readable: {error}") from None
     if values is None:
         return {}
@@ -141,7 +147,7 @@ def _apply_override(values: dict[str, Any], override: str, model: type[BaseModel
         raise InputError(f"{override!r}: expected key=value, such as steps=30 or data=LIST")
     try:
         value = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         value = text  # a path or a sentence that YAML has its own ideas about
     field = model.model_fields.get(key)
     nested = _nested_model(field.annotation) if field else None

@@ -33,7 +33,7 @@ class AugmentConfig(BaseModel):
     Factors are drawn log-uniformly. Shares say for how many of the samples a costly part is done.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     flips: bool = True  # each axis on its own
     turns: bool = True  # quarter turns about z; about any axis where voxels are near cubic

@@ -56,9 +56,12 @@ class FileContents:
 
 def reason(error: BaseException) -> str:
     """Give what a library says about an error as one line, for an error of our own."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    kind = type(error).__name__
+    text = str(error).strip()
+    if not text:
+        return kind
     # A bare key or number, as a KeyError has it, says nothing without its kind.
-    return text if " " in text else f"{type(error).__name__}: {text}"
+    return text.splitlines()[0] if " " in text else f"{kind}: {text}"
 
 
 def parse_axes(text: str, ndim: int, path: str) -> str:

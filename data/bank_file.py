@@ -64,31 +64,35 @@ def read_layout(path: Path) -> BankLayout:
             text = file.read(length) if length <= _LONGEST_HEADER else b""
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a bank file") from None
+    broken = InputError(
+        f"{path}: not a crop bank, or its beginning is damaged; make one with `luxvox bank`"
+    )
     try:
         header = json.loads(text)
         texts = header.pop("__metadata__")
-    except (ValueError, AttributeError, KeyError):
-        header, texts = {}, {}
-    if texts.get("format") != FORMAT:
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise broken from None
+    if not isinstance(texts, dict) or texts.get("format") != FORMAT:
+        raise broken
+    if texts.get("version") != VERSION:
         raise InputError(
-            f"{path}: not a crop bank, or its beginning is damaged; make one with `luxvox bank`"
-        )
-    if texts["version"] != VERSION:
-        raise InputError(
-            f"{path}: bank of version {texts['version']}, this luxvox reads {VERSION}; "
+            f"{path}: bank of version {texts.get('version')}, this luxvox reads {VERSION}; "
             "update luxvox, or make the bank again"
         )
     start = 8 + length
-    end = start + max(entry["data_offsets"][1] for entry in header.values())
+    try:
+        end = start + max(entry["data_offsets"][1] for entry in header.values())
+        tensors = {
+            name: (np.dtype(_DTYPES[e["dtype"]]), tuple(e["shape"]), start + e["data_offsets"][0])
+            for name, e in header.items()
+        }
+        about = {name: json.loads(text) for name, text in texts.items() if name not in _PLAIN}
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise broken from None
     if size != end:
         raise InputError(
             f"{path}: {size} bytes, expected {end}: the bank is cut short; copy or make it again"
         )
-    tensors = {
-        name: (np.dtype(_DTYPES[e["dtype"]]), tuple(e["shape"]), start + e["data_offsets"][0])
-        for name, e in header.items()
-    }
-    about = {name: json.loads(text) for name, text in texts.items() if name not in _PLAIN}
     return BankLayout(tensors, about, end)
 
 

@@ -55,6 +55,8 @@ def bank_command(
     path = check_out(out, overwrite)
     size = None if voxel_size is None else parse_voxel_size(voxel_size, "--voxel-size")
     # Patches of one voxel: thin volumes keep all their planes, and training cuts whole patches.
+    if min(shape) < 1:
+        raise InputError(f"--shape: found {shape}, expected three sides of at least 1 voxel")
     config = CropConfig(shape=shape, voxel_size_um=size, patch=(1, 1, 1))
     rows = read_dataset(source).rows
     console = Console()

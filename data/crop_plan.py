@@ -28,7 +28,7 @@ Micrometres = Annotated[float, Field(gt=0)]
 class CropConfig(BaseModel):
     """What a crop is; all tuples are (z, y, x)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     shape: tuple[Side, Side, Side] = (64, 64, 64)
     # Wanted voxel size in um; null is native: for the whole, or on one axis ([null, 2, 2]).

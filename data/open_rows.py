@@ -85,6 +85,6 @@ def _complaint(skipped: Sequence[Skipped], total: int) -> str:
     advice = (
         "repair them, take them out of the list, or set data.skip_unreadable=true"
         if len(skipped) < total
-        else "there is nothing left to train on"
+        else "repair them; no other volume is there"
     )
     return f"{len(skipped)} of {total} volumes cannot be read: {shown}{more}; {advice}"

@@ -155,6 +155,8 @@ def read_box(layout: ChunkLayout, box: tuple[slice, ...]) -> np.ndarray:
         try:
             file = open(path, "rb", buffering=0)
         except FileNotFoundError:
+            if not os.path.isdir(layout.folder):  # else all of it would read as the fill value
+                raise InputError(f"{layout.folder}: the array is gone; was it moved?") from None
             for place in places:
                 _place_chunk(layout, path, None, place, start, result)
             continue

@@ -54,6 +54,7 @@ def save_weights(
         InputError: the folder cannot be written (no space, no permission).
         ValueError: a key of `CONFIG_KEYS` is missing.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     missing = [key for key in CONFIG_KEYS if key not in config]
@@ -70,12 +71,16 @@ def save_weights(
         text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
         (half_written / CONFIG).write_text(text + "\n", encoding="utf-8")
         (half_written / CARD).write_text(card, encoding="utf-8")
+        # safetensors makes files that only their owner can read; a shared folder needs the usual.
+        (half_written / TENSORS).chmod((half_written / CONFIG).stat().st_mode & 0o777)
         for name in (TENSORS, CONFIG, CARD):
             _flush(half_written / name)
         _swap(half_written, folder)
-    except OSError as error:
+    except (SafetensorError, OSError) as error:  # a full disk is the former, where it writes
+        shutil.rmtree(half_written, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{folder}: cannot write the weights ({error.strerror or error}); "
+            f"{folder}: cannot write the weights ({reason}); "
             "what was there before is unchanged; free space or choose another folder"
         ) from error
     return folder

@@ -127,6 +127,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
             f"{folder}: expected a transformers folder with config.json and model.safetensors; "
             "check text.folder"
         )
+    from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -134,7 +135,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder}: transformers cannot load this encoder: {reason}") from error
     return tokenizer, model.float().eval()

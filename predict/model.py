@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..configs.errors import InputError
+from ..configs.explain import one_line
 from ..data.normalize import measure_intensity, normalize
 from ..data.open import open_volume
 from ..data.volume import Volume
@@ -38,7 +39,8 @@ class Model(nn.Module):
         text_width, self.embed_dim = int(parts["text"]["width"]), int(parts["text"]["dim"])
         self.text_folder: str | None = parts["text"]["folder"]
         self.patch: Triple = shape.patch
-        self.crop_shape: Triple = tuple(parts["crop_shape"])
+        z, y, x = (int(side) for side in parts["crop_shape"])
+        self.crop_shape: Triple = (z, y, x)
         self.encoder = build_encoder(parts["encoder_name"], shape)
         self.pool = AttentionPool(shape.width, shape.heads)
         self.image_projector = Projector(shape.width, self.embed_dim)
@@ -134,7 +136,13 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Model:
             "or a RUN folder that holds weights/"
         )
     tensors, config = load_weights(folder)
-    model = Model(config, str(folder))
+    try:
+        model = Model(config, str(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else one_line(error)
+        raise InputError(
+            f"{folder / 'config.json'}: no model can be built from it ({what}); copy it again"
+        ) from error
     wanted = {name.split(".")[0] for name in model.state_dict()}
     # The masked decoder and the caption vectors lie in the same file; they are for training only.
     used = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in wanted}

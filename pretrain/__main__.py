@@ -24,7 +24,12 @@ def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) ->
     from .run import pretrain
 
     plan = load_recipe(recipe, PretrainRecipe, overrides)
-    metrics = pretrain(plan, resume)
+    try:
+        metrics = pretrain(plan, resume)
+    except OSError as error:
+        if error.filename is None:  # as a full disk leaves it when an open file is written
+            error.filename = plan.out
+        raise
     if is_main_process():
         stopped = metrics["steps"] < plan.steps
         state = f"stopped at step {metrics['steps']}, go on with --resume" if stopped else "done"
@@ -42,21 +47,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry for launchers; returns the exit code (2 for mistakes of the user)."""
     let_threads_sleep()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    resume = "--resume" in words
-    words = [word for word in words if word != "--resume"]
+    resume, debug = "--resume" in words, "--debug" in words
+    words = [word for word in words if word not in ("--resume", "--debug")]
+    usage = "usage: python -m luxvox.pretrain RECIPE [--resume] [--debug] [key=value ...]"
+    if "--help" in words or "-h" in words:
+        print(usage)
+        return 0
     unknown = [word for word in words if word.startswith("-")]
     if not words or unknown:
         problem = f"unknown option {unknown[0]}; " if unknown else ""
-        print(
-            f"error: {problem}usage: python -m luxvox.pretrain RECIPE [--resume] [key=value ...]",
-            file=sys.stderr,
-        )
+        print(f"error: {problem}{usage}", file=sys.stderr)
         return 2
     try:
         pretrain_command(words[0], words[1:], resume)
+    except KeyboardInterrupt:
+        print("interrupted; go on with the same command and --resume", file=sys.stderr)
+        return 130
     except Exception as error:
         mendable = explain(error)
-        if mendable is None:
+        if mendable is None or debug:
             raise
         print(f"error: {mendable}", file=sys.stderr)
         return 2

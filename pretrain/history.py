@@ -38,11 +38,14 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except json.JSONDecodeError:
             break  # only the last line can be cut short: lines are appended
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            break  # not of this program, and of no use for the curves
+        entries.append(entry)
     return entries
 
 

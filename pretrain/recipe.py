@@ -5,7 +5,7 @@ Every group of keys is one frozen model; a YAML file says only what differs from
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,8 +14,11 @@ from ..data.crop_plan import CropConfig
 from ..models.sizes import SIZES, DecoderConfig
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataRecipe(_Part):
@@ -108,7 +111,7 @@ class OptimRecipe(_Part):
 
     lr: float = Field(default=6e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     clip: float = Field(default=1.0, gt=0)
     warmup_share: float = Field(default=0.05, ge=0, le=1)
     decay_share: float = Field(default=0.15, ge=0, le=1)
@@ -140,7 +143,7 @@ class PretrainRecipe(_Part):
     steps: int = Field(gt=0)
     batch_size: int = Field(default=16, gt=0)  # crops per process and micro-batch
     accumulate: int = Field(default=1, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)  # times a prime it must fit into 64 bits
     precision: Literal["no", "bf16"] = "no"
     compile: bool = False
     device: Literal["auto", "cpu"] = "auto"
@@ -160,6 +163,11 @@ class PretrainRecipe(_Part):
         crop, patch = self.data.crop.shape, self.data.crop.patch
         if any(side % edge for side, edge in zip(crop, patch, strict=True)):
             raise ValueError(f"data.crop.shape {crop} is no multiple of data.crop.patch {patch}")
+        if crop == patch:
+            raise ValueError(
+                f"data.crop.shape {crop} is one single patch, so nothing can be hidden and "
+                "something seen; enlarge the crop or lower data.crop.patch"
+            )
         return self
 
     def learning_rate(self, step: int) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -46,6 +47,12 @@ class Position:
     best_error: float | None = None
     skipped_steps: int = 0  # updates left out because a gradient was not finite
     seconds: float = 0.0  # of training so far, over all sessions
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number: a damaged meta.json must not fail later, in a comparison."""
+        counts = (self.step, self.steps, self.decay_start, self.skipped_steps)
+        if not all(isinstance(count, int) for count in counts):
+            raise TypeError(f"steps of a position are {counts}, expected whole numbers")
 
     @property
     def is_decaying(self) -> bool:
@@ -107,16 +114,17 @@ def write_checkpoint(
         # A folder cannot be replaced in one step: the old one leaves under another name first.
         _remove(folder, after=lambda: partial.rename(folder))
         _sync(folder.parent)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save says RuntimeError where a disk is full
         shutil.rmtree(partial, ignore_errors=True)
+        why = getattr(error, "strerror", None) or "no space left on the device?"
         raise InputError(
-            f"{folder}: checkpoint not written ({error.strerror or error}); "
+            f"{folder}: checkpoint not written ({why}); "
             "free space or fix permissions, then go on with --resume"
         ) from None
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read and check a checkpoint's meta.json.
+    """Read and check a checkpoint's meta.json; `position` comes back as a Position.
 
     Raises:
         InputError: missing, not readable, or of a later format.
@@ -124,10 +132,15 @@ def read_meta(folder: Path) -> dict[str, Any]:
     path = folder / "meta.json"
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        found = meta["format"]
+        found = int(meta["format"])
+        if found <= FORMAT:
+            meta["position"] = Position(**meta["position"])
+            meta["architecture"] = dict(meta["architecture"])
+            meta["bytes"], meta["sha256"] = int(meta["bytes"]), str(meta["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(
-            f"{path}: not a readable checkpoint description ({error}); "
+            f"{path}: not a readable checkpoint description ({what}); "
             "delete the folder to resume from an earlier one"
         ) from None
     if found > FORMAT:
@@ -156,7 +169,14 @@ def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, An
             f"{path}: {size} bytes, expected {meta['bytes']} with sha256 {meta['sha256'][:12]}...: "
             "cut short or changed; delete its folder to resume from an earlier one"
         )
-    return torch.load(path, map_location="cpu", weights_only=True), Position(**meta["position"])
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError):
+        raise InputError(
+            f"{path}: holds something other than tensors, so it was not opened; "
+            "delete its folder to resume from an earlier one"
+        ) from None
+    return state, meta["position"]
 
 
 def find_latest(checkpoints: Path, steps: int) -> Path | None:
@@ -166,7 +186,7 @@ def find_latest(checkpoints: Path, steps: int) -> Path | None:
     its learning rate had fallen; a checkpoint is always kept from before the decay.
     """
     for folder in sorted(checkpoints.glob("step_*"), reverse=True):
-        position = Position(**read_meta(folder)["position"])
+        position = read_meta(folder)["position"]
         if position.steps == steps or not position.is_decaying:
             return folder
     return None
@@ -175,7 +195,7 @@ def find_latest(checkpoints: Path, steps: int) -> Path | None:
 def prune(checkpoints: Path, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints and those kept from before a decay."""
     for folder in sorted(checkpoints.glob("step_*"))[:-keep]:
-        position = Position(**read_meta(folder)["position"])
+        position = read_meta(folder)["position"]
         if position.step != position.decay_start:
             _remove(folder)
 

@@ -176,7 +176,9 @@ def crop_errors(crops: Rebuilt) -> list[float]:
     for original, rebuilt, hidden in zip(crops.original, crops.rebuilt, crops.hidden, strict=True):
         real = np.isfinite(original)
         wrong = np.square(rebuilt - original)[hidden & real]
-        errors.append(float(wrong.mean() / max(float(original[real].var()), 1e-12)))
+        # A crop of a single real patch hides nothing.
+        error = float(wrong.mean()) if wrong.size else 0.0
+        errors.append(error / max(float(original[real].var()), 1e-12))
     return errors
 
 

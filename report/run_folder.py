@@ -98,10 +98,10 @@ def _read_history(path: Path) -> tuple[dict[str, float], ...]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = _numbers(json.loads(line))
-        except ValueError:
+        except (ValueError, AttributeError):  # AttributeError: JSON, but no mapping
             if number == len(lines):  # the run was killed while it wrote, or is writing now
                 break
-            raise InputError(f"{path}: line {number} is no JSON; delete that line") from None
+            raise InputError(f"{path}: line {number} is no JSON object; delete that line") from None
         if "step" in entry:
             steps.setdefault(entry["step"], {}).update(entry)
     return tuple(steps[step] for step in sorted(steps))

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from luxvox.configs.errors import InputError
 from luxvox.models.checkpoint import CONFIG_KEYS, load_strict, load_weights, save_weights
@@ -146,3 +147,22 @@ def test_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write the weights"):
         save_weights(tmp_path / "file" / "weights", {}, CONFIG, "")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_weights(saved, monkeypatch):
+    folder, _ = saved
+
+    def full(*_args, **_more):
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_weights(folder, {"a": torch.ones(2)}, CONFIG, "")
+    assert "a" not in load_weights(folder)[0]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_weights_can_be_read_by_whoever_can_read_their_config(saved):
+    folder, _ = saved
+    modes = {name: (folder / name).stat().st_mode for name in os.listdir(folder)}
+    assert len(set(modes.values())) == 1
