@@ -177,6 +177,10 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"unknown key {path!r}, {hint}"
     if problem["type"] == "missing":
+        parent = model.model_fields.get(str(location[0])) if len(location) == 2 else None
+        nested = _nested_model(parent.annotation) if parent else None
+        if location[-1] == getattr(nested, "shorthand", None):
+            path = str(location[0])  # as a user would write it: data=LIST
         return f"{path} is missing; give it in the recipe or as {path}=VALUE"
     message = problem["msg"].removeprefix("Value error, ")
     if not location:

@@ -55,7 +55,7 @@ def convert_command(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(f"writing {escape(out)}", total=None)
+        task = bar.add_task(f"writing {escape(out)}", total=None, visible=False)
         path = save_volume(
             volume,
             out,
@@ -63,7 +63,9 @@ def convert_command(
             kind="labels" if labels else "image",
             ngff=ngff,
             overwrite=overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: bar.update(
+                task, completed=done, total=total, visible=True
+            ),
         )
     _report(console, volume, open_volume(path))
 

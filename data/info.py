@@ -100,7 +100,9 @@ def describe(volume: Volume) -> list[tuple[str, str]]:
         if seen.minimum == seen.maximum:
             rows.append(("beware", "all voxels of the sample are equal"))
     if volume.voxel_size_um is None:
-        rows.append(("missing", _NO_VOXEL_SIZE))
+        rows.append(
+            ("missing", "voxel size: fill it in the list, or luxvox convert --voxel-size 'z y x'")
+        )
     for level, (missing, expected) in enumerate(missing_chunks(volume)):
         if missing:
             text = f"{missing} of {expected} chunk files of level {level}: read as the fill value"
@@ -135,6 +137,11 @@ def info_command(paths: Sequence[str]) -> None:
     if failures:
         reasons = "; ".join(str(error) for error in failures)
         raise InputError(f"{len(failures)} of {len(paths)} volumes cannot be read: {reasons}")
+
+
+def _share(part: float) -> str:
+    """`all`, or a percentage that is never rounded up to it."""
+    return "all" if part >= 1 else f"{min(100 * part, 99):.2g} %"
 
 
 def _times(sizes: Sequence[int]) -> str:

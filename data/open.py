@@ -93,6 +93,8 @@ def _describe(path: Path, axes: str | None, dataset: str | None) -> FileContents
         return open_hdf5(str(path), axes, dataset)
     if name.endswith(IMARIS_SUFFIXES):
         return open_imaris(str(path), axes)
+    if name.endswith((".csv", ".tsv")):
+        raise InputError(f"{path}: a list, expected one volume; luxvox audit looks at lists")
     raise InputError(f"{path}: format not known from its name, expected {SUPPORTED}")
 
 

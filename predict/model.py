@@ -63,6 +63,11 @@ class Model(nn.Module):
         Raises:
             InputError: the volume is shorter than one patch along an axis, or not readable.
         """
+        if not isinstance(volume, (Volume, str, Path)):
+            raise InputError(
+                f"a volume of type {type(volume).__name__}, expected a path or an open volume; "
+                "write arrays with luxvox.save_volume first"
+            )
         opened = volume if isinstance(volume, Volume) else open_volume(volume)
         stats = measure_intensity(opened, channel)
         device = next(self.parameters()).device
@@ -93,8 +98,25 @@ class Model(nn.Module):
         return [(z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
 
     @torch.inference_mode()
-    def embed_text(self, sentences: list[str]) -> NDArray[np.float32]:
-        """[M, embed_dim] float32 unit vectors of sentences, comparable with those of `embed`."""
+    def embed_text(self, sentences: str | list[str]) -> NDArray[np.float32]:
+        """Embed sentences into the space of `embed`.
+
+        Args:
+            sentences: M of them; a single string counts as a list of one.
+
+        Returns:
+            [M, embed_dim] float32 unit vectors.
+
+        Raises:
+            InputError: the model was trained without captions, so it knows no sentences.
+        """
+        objective = self.config.get("recipe", {}).get("objective", {})
+        if objective.get("text") == 0:
+            raise InputError(
+                f"{self.where}: trained without captions (objective.text=0), so sentences mean "
+                "nothing to it; train with captions"
+            )
+        sentences = [sentences] if isinstance(sentences, str) else sentences
         tower = TextTower(self.text_folder)
         device = next(self.parameters()).device
         return self.text_projector(tower.encode(sentences).to(device)).float().cpu().numpy()

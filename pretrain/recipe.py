@@ -13,7 +13,6 @@ from ..data.augment import AugmentConfig
 from ..data.crop_plan import CropConfig
 from ..models.sizes import SIZES, DecoderConfig
 
-
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 

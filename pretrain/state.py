@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -158,6 +159,7 @@ def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, An
     for key, expected in architecture.items():
         found = meta["architecture"].get(key)
         if found != expected:
+            found, expected = _differing(found, expected)
             raise InputError(
                 f"{folder}: a checkpoint of another architecture: {key} is {found}, the recipe "
                 f"says {expected}; use the recipe of that run or another out folder"
@@ -170,13 +172,25 @@ def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, An
             "cut short or changed; delete its folder to resume from an earlier one"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's thoughts about foreign pickles
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError):
+        state = None
+    if not isinstance(state, dict) or not {"model", "optimizer", "ema"} <= state.keys():
         raise InputError(
-            f"{path}: holds something other than tensors, so it was not opened; "
+            f"{path}: not the tensors of a luxvox checkpoint, so it was not used; "
             "delete its folder to resume from an earlier one"
-        ) from None
+        )
     return state, meta["position"]
+
+
+def _differing(found: Any, expected: Any) -> tuple[Any, Any]:
+    """Of two mappings only the entries that differ."""
+    if not isinstance(found, dict) or not isinstance(expected, dict):
+        return found, expected
+    keys = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
+    return {key: found.get(key) for key in keys}, {key: expected.get(key) for key in keys}
 
 
 def find_latest(checkpoints: Path, steps: int) -> Path | None:

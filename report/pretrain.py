@@ -73,8 +73,15 @@ def _lead(files: RunFolder) -> str:
 
 def _add_verdict(page: Page, files: RunFolder) -> None:
     """The headline: plain sentences, then the model beside what it has to beat."""
-    found = files.metrics
+    found, step = _measured(files)
     page.heading("Has it learnt?")
+    if step is not None:
+        page.paragraph(f"Measured at step {step:.0f}: the run was stopped, or is still going.")
+    elif not any(key.startswith("val/") for key in found):
+        page.paragraph(
+            "Not measured yet. Let the run come to its end (with --resume, where it was stopped), "
+            "or set evaluate.every_steps; without held-back groups nothing can be measured."
+        )
     for sentence in _sentences(found):
         page.paragraph(sentence)
     rows: list[list[str | Number]] = []
@@ -99,6 +106,17 @@ def _add_verdict(page: Page, files: RunFolder) -> None:
         )
     if rows:
         page.table(("measured on held-back groups", "model", "beside it"), rows)
+
+
+def _measured(files: RunFolder) -> tuple[dict[str, float], float | None]:
+    """The numbers of the end, else those of the last evaluation on the way, with its step."""
+    if any(key.startswith("val/") for key in files.metrics):
+        return files.metrics, None
+    for entry in reversed(files.history):
+        held = {key: value for key, value in entry.items() if key.startswith("val/")}
+        if held:
+            return files.metrics | held, entry["step"]
+    return files.metrics, None
 
 
 def _sentences(found: dict[str, float]) -> list[str]:
@@ -183,7 +201,7 @@ def crop_errors(crops: Rebuilt) -> list[float]:
 
 
 def _add_curves(page: Page, files: RunFolder) -> None:
-    history, found = files.history, files.metrics
+    history, (found, _) = files.history, _measured(files)
     rivals = {"visible mean": MEAN, "interpolation": NEAR}
     panels = [
         Panel("Training loss", _lines(history, TERMS), {}, log=True),
@@ -196,7 +214,7 @@ def _add_curves(page: Page, files: RunFolder) -> None:
             "Right caption first (R@1), held-back groups",
             _lines(history, {"model": FOUND, "voxel size hidden": FOUND_BLIND}),
             {"chance": found[FOUND_CHANCE]} if FOUND_CHANCE in found else {},
-            top=1.0,
+            top=1.04,  # a point at 100 % is drawn whole
         ),
         Panel("Crops per second", _lines(history, {"crops per second": "crops_per_second"}), {}),
     ]

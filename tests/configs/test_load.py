@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from luxvox.configs.errors import InputError
-from luxvox.configs.load import find_recipe, load_recipe
+from luxvox.configs.load import find_recipe, load_recipe, validate
 
 
 class _Inner(BaseModel):
@@ -84,8 +84,24 @@ def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
-    with pytest.raises(InputError, match="cpu_real"):
+    with pytest.raises(InputError, match="cpu_real") as caught:
         find_recipe("no_such_recipe")
+    assert "ddp" not in str(caught.value)
+    with pytest.raises(InputError, match="did you mean 'cpu_real'"):
+        find_recipe("cpu_rael")
+
+
+def test_a_missing_key_is_named_as_it_is_written() -> None:
+    class Inner(BaseModel):
+        shorthand: ClassVar[str] = "source"
+        source: str
+        depth: int = 3
+
+    class Outer(BaseModel):
+        inner: Inner
+
+    with pytest.raises(InputError, match=r"inner is missing; .* inner=VALUE"):
+        validate({"inner": {"depth": 4}}, Outer, where="recipe")
 
 
 def test_shipped_recipes_are_found_from_anywhere(

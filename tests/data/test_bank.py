@@ -209,5 +209,5 @@ def test_command_packs_a_list(phantoms, tmp_path, capsys):
     source = BankSource(out, TRAINED)
     assert source.num_crops == 48
     assert {row.split for row in source.rows} == {"train", "val"}
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match=r"exists already.*--overwrite"):
         bank_command(str(phantoms), str(out))

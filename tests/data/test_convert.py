@@ -46,6 +46,7 @@ def test_all_channels_older_ngff_and_unknown_size(tmp_path, source, tczyx, capsy
     assert "voxel size unknown" in capsys.readouterr().out
     with pytest.raises(InputError, match="exists already"):
         convert_command(source, str(out))
+    assert "writing" not in capsys.readouterr().out
     convert_command(source, str(out), overwrite=True, channel="0")
     assert open_volume(out).num_channels == 1
 

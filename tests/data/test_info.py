@@ -29,6 +29,7 @@ def test_the_table_says_what_there_is(tmp_path: Path, zyx: np.ndarray, capsys) -
     assert rows["level 1"].startswith("40 x 55 x 60, 2 x 1 x 1 um")
     assert f"min {zyx.min()}, median {np.median(zyx):g}" in rows["intensity"]
     assert f"p99.9 {np.percentile(zyx, 99.9):g}, max {zyx.max()}" in rows["intensity"]
+    assert "(all of the volume seen)" in rows["intensity"]
     assert "missing" not in rows
     info_command([str(path)])
     assert "2 x 0.5 x 0.5 um" in capsys.readouterr().out

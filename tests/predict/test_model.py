@@ -79,6 +79,12 @@ def test_sentences_land_in_the_same_space(run: Path) -> None:
     vectors = model.embed_text(["branching vessels", "round nuclei"])
     assert vectors.shape == (2, model.embed_dim)
     assert not np.allclose(vectors[0], vectors[1])
+    assert np.allclose(model.embed_text("round nuclei"), vectors[1:], atol=1e-6)
+    model.config["recipe"]["objective"]["text"] = 0
+    with pytest.raises(InputError, match="trained without captions"):
+        model.embed_text("round nuclei")
+    with pytest.raises(InputError, match=r"type ndarray.*save_volume"):
+        model.embed(np.zeros((16, 16, 16)))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_flat_volume_and_a_folder_without_weights_are_refused(run: Path, tmp_path: Path) -> None:

@@ -124,6 +124,20 @@ def test_a_run_that_still_goes_is_reported_from_its_history(tmp_path):
     text = words(write_pretrain_report(run))
     assert "2 steps" in text
     assert "not finished yet" in text
+    assert "Not measured yet" in text
+
+
+def test_a_run_on_its_way_is_judged_by_its_last_evaluation(tmp_path):
+    run = make_run(tmp_path / "run", {"crops_per_second": 9.0})
+    measured = {key: value for key, value in GOOD.items() if key.startswith("val/")}
+    with (run / "history.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 6, **measured, "val/masked_error": 0.6}) + "\n")
+        file.write(json.dumps({"step": 7, **measured}) + "\n")
+        file.write(json.dumps({"step": 8, "loss": 0.3}) + "\n")
+    text = words(write_pretrain_report(run))
+    assert "Measured at step 7" in text
+    assert "with an error of 0.41" in text
+    assert "Not measured yet" not in text
 
 
 def test_a_step_that_was_run_again_counts_in_its_last_form(tmp_path):
