@@ -58,7 +58,7 @@ def bank_command(
     if min(shape) < 1:
         raise InputError(f"--shape: found {shape}, expected three sides of at least 1 voxel")
     config = CropConfig(shape=shape, voxel_size_um=size, patch=(1, 1, 1))
-    rows = read_dataset(source).rows
+    rows = read_dataset(source, allow_missing=skip_unreadable).rows
     console = Console()
     columns = (
         TextColumn("{task.description}"),

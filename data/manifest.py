@@ -54,7 +54,9 @@ class ListProblem:
     do: str
 
 
-def read_dataset(source: str | Path, *, restore: bool = False, check: bool = True) -> DatasetList:
+def read_dataset(
+    source: str | Path, *, restore: bool = False, check: bool = True, allow_missing: bool = False
+) -> DatasetList:
     """Read a list of volumes from whatever names them.
 
     Args:
@@ -64,6 +66,7 @@ def read_dataset(source: str | Path, *, restore: bool = False, check: bool = Tru
         restore: for folders: rows from `X_blurred` to `X` instead of `X` with its labels.
         check: refuse missing files, duplicate ids and groups in two splits. The audit turns this
             off to report all of them.
+        allow_missing: let missing files pass all the same; whoever opens them skips them.
 
     Raises:
         InputError: nothing found there, or the table or the rows are wrong.
@@ -71,7 +74,7 @@ def read_dataset(source: str | Path, *, restore: bool = False, check: bool = Tru
     path = Path(source).expanduser()
     found = _locate(path, restore)
     if check:
-        _refuse(found)
+        _refuse(found, allow_missing)
     return found
 
 
@@ -165,8 +168,10 @@ def _near(path: Path) -> str:
     return _GENERAL_ADVICE
 
 
-def _refuse(dataset: DatasetList) -> None:
+def _refuse(dataset: DatasetList, allow_missing: bool) -> None:
     problems = find_problems(dataset.rows)
+    if allow_missing:
+        problems = [problem for problem in problems if problem.kind != "missing file"]
     if not problems:
         return
     kind = problems[0].kind

@@ -9,6 +9,14 @@ from .block import attend, init_linear
 from .encoder import Encoded
 
 
+def mean_token(encoded: Encoded) -> Tensor:
+    """[B, D] mean over the real patch tokens: a feature of the crop that nothing had to learn."""
+    if encoded.key_mask is None:
+        return encoded.tokens.mean(dim=1)
+    weight = encoded.key_mask[:, :, None].to(encoded.tokens.dtype)
+    return (encoded.tokens * weight).sum(1) / weight.sum(1)
+
+
 class AttentionPool(nn.Module):
     """[B, K, D] tokens and prefix tokens -> [B, D]; padding gets no weight.
 

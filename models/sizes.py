@@ -53,7 +53,8 @@ class DecoderConfig(BaseModel):
     width: int = Field(default=96, ge=6)
     depth: int = Field(default=4, ge=1)
     heads: int = Field(default=3, ge=1)
-    mlp_ratio: float = Field(default=8 / 3, gt=0)
+    mlp_ratio: float = Field(default=4 / 3, gt=0)
+    """Half of the usual: on real volumes the whole one rebuilt no better, and took longer."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

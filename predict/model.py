@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from ..configs.errors import InputError
 from ..configs.explain import one_line
-from ..data.normalize import measure_intensity, normalize
+from ..data.crop_plan import CropConfig, cut_crop, plan_crops
+from ..data.normalize import measure_intensity
 from ..data.open import open_volume
 from ..data.volume import Volume
 from ..models.baselines import build_encoder
 from ..models.checkpoint import load_strict, load_weights
 from ..models.encoder import Encoded
-from ..models.pool import AttentionPool
+from ..models.pool import AttentionPool, mean_token
 from ..models.sizes import EncoderConfig
 from ..models.text import Projector, TextTower
 
@@ -36,15 +37,22 @@ class Model(nn.Module):
         self.config, self.where = config, where
         parts = config["architecture"]
         shape = EncoderConfig(**parts["encoder"])
-        text_width, self.embed_dim = int(parts["text"]["width"]), int(parts["text"]["dim"])
+        text_width, shared = int(parts["text"]["width"]), int(parts["text"]["dim"])
         self.text_folder: str | None = parts["text"]["folder"]
-        self.patch: Triple = shape.patch
-        z, y, x = (int(side) for side in parts["crop_shape"])
-        self.crop_shape: Triple = (z, y, x)
+        self.knows_captions: bool = config["recipe"]["objective"]["text"] > 0
+        self.embed_dim = shared if self.knows_captions else shape.width
+        self.crop = CropConfig(
+            shape=parts["crop_shape"],
+            voxel_size_um=parts["crop_voxel_size_um"],
+            patch=shape.patch,
+        )
         self.encoder = build_encoder(parts["encoder_name"], shape)
         self.pool = AttentionPool(shape.width, shape.heads)
-        self.image_projector = Projector(shape.width, self.embed_dim)
-        self.text_projector = Projector(text_width, self.embed_dim)
+        self.image_projector = Projector(shape.width, shared)
+        self.text_projector = Projector(text_width, shared)
+        # A frozen tower is no part of the weights; one that has learnt is.
+        layers = int(parts["text"]["trainable_layers"])
+        self.tower = TextTower(self.text_folder, layers) if layers else None
 
     @torch.inference_mode()
     def embed(
@@ -69,33 +77,39 @@ class Model(nn.Module):
                 "write arrays with luxvox.save_volume first"
             )
         opened = volume if isinstance(volume, Volume) else open_volume(volume)
-        stats = measure_intensity(opened, channel)
+        plan = plan_crops(opened, self.crop)
+        stats = measure_intensity(opened, channel, plan.level)
         device = next(self.parameters()).device
-        size = opened.voxel_size_um
+        size = torch.tensor([plan.voxel_size_um or (1.0, 1.0, 1.0)], device=device)
+        known = torch.tensor([plan.voxel_size_um is not None], device=device)
         vectors = []
-        crops: list[Tensor] = []
-        shape = self._crop_of(opened)
         origins = self.crop_origins(opened)
-        for number, origin in enumerate(origins):
-            raw = opened.read(origin, shape, channels=channel)
-            crops.append(torch.from_numpy(np.asarray(normalize(raw, stats), dtype=np.float32)))
-            if len(crops) == batch_size or number == len(origins) - 1:
-                batch = torch.stack(crops).to(device)
-                sizes = torch.tensor([size or (1.0, 1.0, 1.0)] * len(crops), device=device)
-                known = torch.full((len(crops),), size is not None, device=device)
-                encoded: Encoded = self.encoder(batch, sizes, known)
-                vectors.append(self.image_projector(self.pool(encoded)).float().cpu())
-                crops = []
+        for first in range(0, len(origins), batch_size):
+            crops = [
+                cut_crop(opened, channel, stats, plan, origin, plan.real)
+                for origin in origins[first : first + batch_size]
+            ]
+            batch = torch.from_numpy(np.stack(crops))[:, None].to(device)
+            count = len(crops)
+            encoded = self.encoder(batch, size.expand(count, 3), known.expand(count))
+            vectors.append(self._vectors(encoded).float().cpu())
         return torch.cat(vectors).numpy()
 
     def crop_origins(self, volume: Volume) -> list[Triple]:
-        """Corners (z, y, x) of the crops that `embed` cuts: a grid that reaches both ends of each
-        axis."""
-        axes = [
-            list(_starts(side, edge))
-            for side, edge in zip(volume.shape, self._crop_of(volume), strict=True)
-        ]
-        return [(z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
+        """Corners (z, y, x) of the crops that `embed` cuts, in voxels of the level that it reads.
+
+        A grid that reaches both ends of each axis. The crops have the size in micrometres that the
+        model was trained with, where that was asked for (`data.crop.voxel_size_um`).
+        """
+        plan = plan_crops(volume, self.crop)
+        z, y, x = (list(_starts(*pair)) for pair in zip(plan.size, plan.box, strict=True))
+        return [(i, j, k) for i in z for j in y for k in x]
+
+    def _vectors(self, encoded: Encoded) -> Tensor:
+        """[B, embed_dim] unit vectors. Without captions pool and projection have learnt nothing."""
+        if self.knows_captions:
+            return self.image_projector(self.pool(encoded))
+        return nn.functional.normalize(mean_token(encoded), dim=-1)
 
     @torch.inference_mode()
     def embed_text(self, sentences: str | list[str]) -> NDArray[np.float32]:
@@ -110,30 +124,15 @@ class Model(nn.Module):
         Raises:
             InputError: the model was trained without captions, so it knows no sentences.
         """
-        objective = self.config.get("recipe", {}).get("objective", {})
-        if objective.get("text") == 0:
+        if not self.knows_captions:
             raise InputError(
                 f"{self.where}: trained without captions (objective.text=0), so sentences mean "
                 "nothing to it; train with captions"
             )
         sentences = [sentences] if isinstance(sentences, str) else sentences
-        tower = TextTower(self.text_folder)
+        tower = self.tower or TextTower(self.text_folder)
         device = next(self.parameters()).device
         return self.text_projector(tower.encode(sentences).to(device)).float().cpu().numpy()
-
-    def _crop_of(self, volume: Volume) -> Triple:
-        """The training crop, or what of it fits this volume in whole patches."""
-        fitting = []
-        for side, edge, patch, axis in zip(
-            volume.shape, self.crop_shape, self.patch, "zyx", strict=True
-        ):
-            if side < patch:
-                raise InputError(
-                    f"{volume.path}: {side} voxels along {axis}, expected at least one patch "
-                    f"of {patch}"
-                )
-            fitting.append(min(edge, side // patch * patch))
-        return fitting[0], fitting[1], fitting[2]
 
 
 def load(name: str | Path, device: str | torch.device = "cpu") -> Model:

@@ -90,7 +90,7 @@ def open_corpus(recipe: PretrainRecipe, shown: bool) -> Corpus:
     dataset = (
         DatasetList(Path(data.source), bank_rows(data.source))
         if from_bank
-        else read_dataset(data.source)
+        else read_dataset(data.source, allow_missing=data.skip_unreadable)
     )
     train_rows, val_rows = split_rows(dataset, val_fraction=data.val_fraction, seed=recipe.seed)
     everything = (*train_rows, *val_rows)

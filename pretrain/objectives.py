@@ -22,7 +22,7 @@ from ..models.losses.frequency import frequency_loss
 from ..models.losses.masked import masked_patch_loss
 from ..models.masked_decoder import MaskedDecoder, MaskedPrediction
 from ..models.patch_embed import patchify
-from ..models.pool import AttentionPool
+from ..models.pool import AttentionPool, mean_token
 from ..models.sizes import EncoderConfig
 from ..models.text import Projector, TextTower
 from .masking import Masks
@@ -225,7 +225,7 @@ class PretrainModel(nn.Module):
             "rebuilt": rebuilt,
             "images": self.image_vectors(known),
             "images_no_spacing": self.image_vectors(hidden),
-            "features": _mean_token(known),
+            "features": mean_token(known),
         }
 
 
@@ -255,11 +255,3 @@ def _real_tokens(extent: Tensor, crop: Tensor, patch: tuple[int, int, int]) -> T
     z, y, x = inside
     real = z[:, :, None, None] & y[:, None, :, None] & x[:, None, None, :]
     return rearrange(real, "b z y x -> b (z y x)")
-
-
-def _mean_token(encoded: Encoded) -> Tensor:
-    """[B, D] mean over the real tokens."""
-    if encoded.key_mask is None:
-        return encoded.tokens.mean(dim=1)
-    weight = encoded.key_mask[:, :, None].to(encoded.tokens.dtype)
-    return (encoded.tokens * weight).sum(1) / weight.sum(1)

@@ -110,3 +110,18 @@ def test_shipped_recipes_are_found_from_anywhere(
     monkeypatch.chdir(tmp_path)
     for name in ("configs/pretrain/cpu_real.yaml", "pretrain/cpu_real.yaml", "cpu_real"):
         assert find_recipe(name).name == "cpu_real.yaml"
+
+
+@pytest.mark.parametrize(
+    "text", ["? [1, 2]\n: 3\n", "? {a: 1}\n: 3\n", "[" * 3000, "steps: " + "9" * 5000]
+)
+def test_odd_yaml_is_a_mistake_and_no_defect(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"odd\.yaml"):
+        load_recipe(path, _Outer)
+
+
+def test_no_recipe_at_all_is_a_mistake_and_no_defect() -> None:
+    with pytest.raises(InputError, match="no recipe"):
+        find_recipe("")

@@ -211,3 +211,20 @@ def test_command_packs_a_list(phantoms, tmp_path, capsys):
     assert {row.split for row in source.rows} == {"train", "val"}
     with pytest.raises(InputError, match=r"exists already.*--overwrite"):
         bank_command(str(phantoms), str(out))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"U16"', b'"X16"'), (b'"data_offsets"', b'"data_offsetz"'), (b'"__metadata__"', b'"meta"')],
+)
+def test_a_bent_header_is_refused_by_name(bank, tmp_path, old, new):
+    content = bank.read_bytes()
+    (tmp_path / "bent.safetensors").write_bytes(content.replace(old, new, 1))
+    with pytest.raises(InputError, match=r"bent\.safetensors: not a crop bank"):
+        BankSource(tmp_path / "bent.safetensors", TRAINED)
+
+
+def test_a_header_that_is_a_list_is_refused_by_name(tmp_path):
+    (tmp_path / "list.safetensors").write_bytes((8).to_bytes(8, "little") + b"[1,2,3] ")
+    with pytest.raises(InputError, match=r"list\.safetensors: not a crop bank"):
+        BankSource(tmp_path / "list.safetensors", TRAINED)

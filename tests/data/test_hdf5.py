@@ -163,3 +163,12 @@ def test_real_files(shared_data: Path) -> None:
     assert volume.voxel_size_um == pytest.approx((0.28371837, 0.12678642, 0.12678642))
     with h5py.File(path) as file:
         np.testing.assert_array_equal(volume.read()[0], file["raw"][()])
+
+
+@pytest.mark.parametrize("sizes", [["a", "b", "c"], [1.0, np.nan, 1.0], [1.0, 2.0]])
+def test_sizes_that_are_none_are_unknown_and_noted(tmp_path: Path, zyx: np.ndarray, sizes) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("raw", data=zyx).attrs["element_size_um"] = sizes
+    volume = open_volume(tmp_path / "a.h5")
+    assert volume.voxel_size_um is None
+    assert any("element_size_um" in note for note in volume.notes)

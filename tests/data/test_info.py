@@ -84,3 +84,8 @@ def test_one_unreadable_volume_does_not_hide_the_others(tmp_path: Path, zyx, cap
     assert "40 x 110 x 120" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"^[^;]*bad\.tif: "):
         info_command(paths[:1])
+
+
+def test_a_mask_of_booleans_is_described(tmp_path: Path, zyx: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "mask.tif", zyx > 2**15)
+    assert "max 1" in dict(describe(open_volume(tmp_path / "mask.tif")))["intensity"]

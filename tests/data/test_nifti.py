@@ -165,3 +165,13 @@ def test_no_nifti_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(b"this is no image")
     with pytest.raises(InputError, match=r"a\.nii: cannot be read as NIfTI"):
         open_volume(tmp_path / "a.nii")
+
+
+def test_a_damaged_header_is_said_once(tmp_path: Path, xyz, capfd) -> None:
+    path = write(tmp_path / "a.nii", xyz)
+    content = bytearray(path.read_bytes())
+    content[70:72] = b"\xff\x7f"  # the number type
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.nii: cannot be read as NIfTI"):
+        open_volume(path)
+    assert capfd.readouterr().err == ""  # nibabel prints its own view of it

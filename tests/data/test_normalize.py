@@ -216,3 +216,10 @@ def test_real_volumes_have_sane_contrast(shared_data):
         assert -4 < low < -0.5, row.id
         assert 1 < high < 7, row.id
         assert 0.2 < stats.variance < 4, row.id
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_refused_by_name():
+    blocks = np.random.default_rng(0).normal(1e300, 1e299, (2, 16, 16, 16))
+    with pytest.raises(InputError, match=r"stack: intensities from .* rescale it"):
+        describe(blocks, "stack")

@@ -379,3 +379,26 @@ def test_no_permission_is_said(store: Path) -> None:
             open_volume(store)
     finally:
         store.chmod(0o755)
+
+
+@pytest.mark.parametrize("ngff", ["0.4", "0.5"])
+def test_an_ome_store_without_its_metadata_is_refused(tmp_path: Path, zyx, ngff: str) -> None:
+    from luxvox.data.save import save_volume
+
+    path = save_volume(zyx, tmp_path / "a.ome.zarr", voxel_size_um=(2.0, 1.0, 1.0), ngff=ngff)
+    if ngff == "0.4":
+        (path / ".zattrs").unlink()
+    else:
+        group = json.loads((path / "zarr.json").read_text())
+        (path / "zarr.json").write_text(json.dumps(group | {"attributes": {}}))
+    with pytest.raises(InputError, match=r"a\.ome\.zarr: .*'multiscales'"):
+        open_volume(path)
+
+
+def test_a_store_that_goes_away_is_no_volume_of_fill_values(tmp_path: Path, zyx) -> None:
+    array = zarr.create_array(tmp_path / "a.zarr", shape=zyx.shape, chunks=(8, 8, 8), dtype="u2")
+    array[:] = zyx
+    volume = open_volume(tmp_path / "a.zarr")
+    shutil.rmtree(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"a\.zarr: the array is gone"):
+        volume.read()

@@ -293,3 +293,29 @@ def test_real_files_agree_with_tifffile(shared_data: Path) -> None:
         check_crops(open_volume(shared_data / name), tifffile.imread(shared_data / name)[None])
     chromosomes = open_volume(shared_data / "focus/neubias_small_stacks/xyz_8bit__chromosomes.tif")
     assert chromosomes.voxel_size_um == pytest.approx((0.15, 0.033854, 0.033854), rel=1e-4)
+
+
+@pytest.mark.parametrize("content", [b"II*", b"II*\0\0\0\0\0", b"II*\0\x08\0\0\0\x01"])
+def test_a_file_of_a_few_bytes_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tif: .*fetch the file again") as caught:
+        open_volume(tmp_path / "a.tif")
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_ome_xml_is_one_clear_line(tmp_path: Path, zyx: np.ndarray) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, zyx, ome=True, metadata={"axes": "ZYX"})
+    path.write_bytes(path.read_bytes().replace(b"<Pixels", b"<Pix&ls"))
+    with pytest.raises(InputError, match=r"a\.ome\.tif: cannot be read as TIFF"):
+        open_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "noted"), [([0, 1, 2, 4], True), ([0, 5, 10, 15], False), ([7, 8, 9, 10], False)]
+)
+def test_a_slice_that_is_missing_is_noted(tmp_path: Path, numbers: list[int], noted: bool) -> None:
+    for number in numbers:
+        tifffile.imwrite(tmp_path / f"s_{number:03}.tif", np.zeros((8, 9), np.uint8))
+    notes = open_volume(tmp_path).notes
+    assert any("s_004.tif follows s_002.tif" in note for note in notes) is noted

@@ -46,6 +46,13 @@ def test_gather_takes_the_named_patches():
     assert torch.equal(gather_patches(crop, PATCH, index), expected)
 
 
+def test_gather_of_several_channels():
+    crop = torch.randn(2, 3, *SHAPE)
+    index = torch.rand(2, 60).argsort(1)[:, :9]
+    expected = torch.take_along_dim(patchify(crop, PATCH), index[..., None], dim=1)
+    assert torch.equal(gather_patches(crop, PATCH, index), expected)
+
+
 def test_gather_reads_no_other_voxel():
     crop = coded().requires_grad_()
     index = torch.tensor([[0, 7, 59]])

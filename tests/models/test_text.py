@@ -1,5 +1,7 @@
 """The text tower: padding does not count, frozen stays frozen, unfrozen moves."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -109,3 +111,13 @@ def test_projector_gives_unit_vectors_and_learns():
     assert torch.allclose(out.norm(dim=1), torch.ones(5))
     out[:, 0].sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in projector.parameters())
+
+
+def test_weights_cut_short_are_named(folder, tmp_path):
+    for file in folder.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:1000])
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
+        TextTower(tmp_path)

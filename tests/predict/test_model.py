@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +82,6 @@ def test_sentences_land_in_the_same_space(run: Path) -> None:
     assert vectors.shape == (2, model.embed_dim)
     assert not np.allclose(vectors[0], vectors[1])
     assert np.allclose(model.embed_text("round nuclei"), vectors[1:], atol=1e-6)
-    model.config["recipe"]["objective"]["text"] = 0
-    with pytest.raises(InputError, match="trained without captions"):
-        model.embed_text("round nuclei")
-    with pytest.raises(InputError, match=r"type ndarray.*save_volume"):
-        model.embed(np.zeros((16, 16, 16)))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_flat_volume_and_a_folder_without_weights_are_refused(run: Path, tmp_path: Path) -> None:
@@ -94,3 +91,40 @@ def test_a_flat_volume_and_a_folder_without_weights_are_refused(run: Path, tmp_p
     luxvox.save_volume(thin, tmp_path / "thin.ome.zarr", voxel_size_um=None)
     with pytest.raises(InputError, match="4 voxels along z"):
         luxvox.load(run).embed(tmp_path / "thin.ome.zarr")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("architecture", []), ("crop_shape", "abc"), ("encoder", {"nosuch": 1}), ("text", None)],
+)
+def test_a_config_that_describes_no_model_is_named(run: Path, tmp_path: Path, key, value) -> None:
+    shutil.copytree(run / "weights", tmp_path / "w")
+    config = json.loads((tmp_path / "w" / "config.json").read_text())
+    place = config if key == "architecture" else config["architecture"]
+    place[key] = value
+    (tmp_path / "w" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json: no model can be built") as caught:
+        luxvox.load(tmp_path / "w")
+    assert "\n" not in str(caught.value)
+
+
+def test_crops_have_the_size_in_um_that_the_model_was_trained_with(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    words = [f"data={phantoms}", f"out={tmp_path / 'run'}", *WORDS, "objective.text=0"]
+    words.append("data.crop.voxel_size_um=[3,3,3]")
+    pretrain(load_recipe("pretrain/demo.yaml", PretrainRecipe, words))
+    model = luxvox.load(tmp_path / "run")
+    rng = np.random.default_rng(1)
+    # 96 um a side, so 2 crops of 16 x 3 um along each axis, whatever the voxels are.
+    for side, size in ((64, 1.5), (32, 3.0)):
+        path = tmp_path / f"{side}.ome.zarr"
+        volume = rng.normal(100, 10, (side, side, side)).astype(np.float32)
+        luxvox.save_volume(volume, path, voxel_size_um=(size, size, size))
+        assert len(model.crop_origins(luxvox.open_volume(path))) == 8
+        # Trained without captions: the mean token, as wide as the encoder, not a random projection.
+        vectors = model.embed(path)
+        assert vectors.shape == (8, model.encoder.config.width)
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    with pytest.raises(InputError, match="trained without captions"):
+        model.embed_text("vessels")

@@ -100,6 +100,15 @@ def test_an_unreadable_volume_stops_the_run_unless_it_is_skipped(phantoms: Path)
     assert len(corpus.train.rows) == 17
 
 
+def test_an_absent_volume_is_skipped_where_unreadable_ones_are(phantoms: Path) -> None:
+    listing = _rewrite(phantoms, "absent.csv", image="nowhere.tif")
+    with pytest.raises(InputError, match=r"absent\.csv.*nowhere\.tif"):
+        open_corpus(_plan(listing), shown=False)
+    corpus = open_corpus(_plan(listing, "data.skip_unreadable=true"), shown=False)
+    assert [item["id"] for item in corpus.skipped] == ["phantom_0000"]
+    assert "nowhere.tif" in corpus.skipped[0]["reason"]
+
+
 def test_too_few_captions_to_learn_from_are_refused(phantoms: Path) -> None:
     plan = _plan(phantoms, "batch_size=2")
     with pytest.raises(InputError, match="2 images a step"):

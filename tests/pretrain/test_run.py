@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
+from luxvox.pretrain.__main__ import main
 from luxvox.pretrain.recipe import PretrainRecipe
-from luxvox.pretrain.run import pretrain
+from luxvox.pretrain.run import _claim, pretrain
 
 SMALL = [
     "data.crop.shape=[16,16,16]", "data.workers=0", "steps=8", "batch_size=4", "threads=1",
@@ -161,3 +163,43 @@ def test_an_unwritable_output_folder_is_named(phantoms: Path, tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="out=FOLDER"):
         pretrain(_plan(phantoms, tmp_path / "file" / "run"))
+
+
+def test_two_runs_cannot_write_into_one_folder(phantoms: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from luxvox.pretrain.run import _claim;"
+        "lock = _claim(Path(sys.argv[1]), False); print('claimed', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"claimed\n"
+        with pytest.raises(InputError, match="another run is writing there"):
+            pretrain(_plan(phantoms, tmp_path / "run"), resume=True)
+        other.kill()  # a lock that outlived its run would forbid to resume it
+    _claim(tmp_path / "run", resume=True).close()
+
+
+def test_interrupting_the_module_is_130_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("luxvox.pretrain.__main__.pretrain_command", interrupted)
+    assert main(["demo"]) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert main(["--help"]) == 0
+
+
+def test_a_disk_that_fills_up_is_named_by_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as an open file raises it
+
+    monkeypatch.setattr("luxvox.pretrain.run.pretrain", full)
+    assert main(["demo", "data=list.csv", "out=somewhere"]) == 2
+    assert capsys.readouterr().err.startswith("error: somewhere: no space left")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 
 from luxvox.configs.errors import InputError
 from luxvox.pretrain.ema import Ema
+from luxvox.pretrain.history import read_history
 from luxvox.pretrain.state import (
     Position,
     find_latest,
@@ -145,3 +148,59 @@ def test_what_a_killed_run_left_half_done_is_cleared_or_put_back(tmp_path: Path)
     tidy(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", kept.name]
     assert read_state(tmp_path / "best", ARCHITECTURE)[1].step == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "x"}, {"position": {"nope": 1}}, {"position": None}, {"architecture": 3},
+        {"position": {"step": "a", "steps": 9, "decay_start": 8}}, {"bytes": None},
+    ],
+)  # fmt: skip
+def test_a_bent_description_is_named(tmp_path: Path, change: dict) -> None:
+    path = _write(tmp_path) / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=r"meta\.json: not a readable checkpoint"):
+        find_latest(tmp_path, steps=9)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(print), b"", b"words"])
+def test_what_is_no_checkpoint_is_refused_though_its_hash_is_right(
+    tmp_path: Path, content: bytes
+) -> None:
+    folder = _write(tmp_path)
+    (folder / "state.pt").write_bytes(content)
+    meta = json.loads((folder / "meta.json").read_text())
+    meta |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=r"state\.pt: not the tensors"):
+        read_state(folder, ARCHITECTURE)
+
+
+def test_another_architecture_names_only_what_differs(tmp_path: Path) -> None:
+    model, optimizer, ema = _learner(0, 1)
+    state = gather_state(model, optimizer, ema)
+    write_checkpoint(
+        tmp_path / "c", state, Position(1, 9, 8), {"decoder": {"width": 4, "depth": 2}}
+    )
+    with pytest.raises(InputError, match=r"decoder is \{'depth': 2\}, the recipe says .*: 3\}"):
+        read_state(tmp_path / "c", {"decoder": {"width": 4, "depth": 3}})
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match=f"{folder_name(5)}: checkpoint not written .*space"):
+        _write(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_history_of_another_program_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b'{"step": 1}\n[1]\n\xff\n')
+    assert read_history(path) == [{"step": 1}]

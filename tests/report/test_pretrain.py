@@ -177,3 +177,10 @@ def test_damaged_files_are_named(tmp_path, name, content, expected):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="no pretraining run"):
         write_pretrain_report(tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_crop_that_hides_nothing_has_no_error():
+    crop = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    hidden = np.zeros(crop.shape, bool)
+    assert crop_errors(Rebuilt(crop, crop, hidden, ("a",), np.ones((1, 3)))) == [0.0]
