@@ -91,6 +91,8 @@ def test_a_flat_volume_and_a_folder_without_weights_are_refused(run: Path, tmp_p
     luxvox.save_volume(thin, tmp_path / "thin.ome.zarr", voxel_size_um=None)
     with pytest.raises(InputError, match="4 voxels along z"):
         luxvox.load(run).embed(tmp_path / "thin.ome.zarr")
+    with pytest.raises(InputError, match=r"type ndarray.*save_volume"):
+        luxvox.load(run).embed(thin)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
