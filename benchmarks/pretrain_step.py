@@ -164,11 +164,12 @@ class Contender:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def measure(self) -> None:
-        """Time one step."""
+    def measure(self, steps: int) -> None:
+        """Time a few steps in a row, as a run makes them: caches and allocator settle."""
         start = time.perf_counter()
-        self.step()
-        self.seconds.append(time.perf_counter() - start)
+        for _ in range(steps):
+            self.step()
+        self.seconds.append((time.perf_counter() - start) / steps)
 
     def crops_per_second(self) -> float:
         """Median over the repeats."""
@@ -176,14 +177,14 @@ class Contender:
 
 
 def take_turns(contenders: list[Contender], repeats: int, warm_up: int) -> None:
-    """Measure in turns; a contender with `every` n runs in each n-th round only."""
+    """Measure in turns of 3 steps; one with `every` n runs one step in each n-th round only."""
     for contender in contenders:
         for _ in range(warm_up if contender.every == 1 else 1):
             contender.step()
     for round_ in range(repeats):
         for contender in contenders:
             if round_ % contender.every == 0:
-                contender.measure()
+                contender.measure(3 if contender.every == 1 else 1)
 
 
 def forward_flops(module: nn.Module, crop: Tensor) -> int:
@@ -253,7 +254,7 @@ def compare(batch: int, device: str, low: bool, repeats: int, swin_batch: int) -
 
 
 def wait_politely() -> None:
-    """Start again with OpenMP threads that spin briefly and then sleep, which is read at start only.
+    """Start again with OpenMP threads that spin briefly, then sleep; it is read at start only.
 
     On a machine that others use, endless spinning costs every contender a factor of ten.
     """
@@ -281,7 +282,8 @@ def main() -> None:
     on_gpu = arguments.device == "cuda"
     result: dict = {
         "torch": torch.__version__,
-        "machine": torch.cuda.get_device_name() if on_gpu else platform.processor(),
+        "machine": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "cores": os.cpu_count(),
         "threads": arguments.threads,
     }
     swin_batch = min(arguments.batch, 16) if on_gpu else 1

@@ -42,7 +42,7 @@ def is_bank(path: str | Path) -> bool:
 
 def bank_rows(path: str | Path) -> tuple[Row, ...]:
     """The rows whose crops a bank holds; `image` is only the name that the volume had."""
-    return _rows(read_layout(Path(path)))
+    return _rows(_read_bank(Path(path)))
 
 
 class BankSource:
@@ -77,7 +77,7 @@ class BankSource:
                 bank's, or crops with a side below one patch.
         """
         self.path, self.config = Path(path), config or CropConfig()
-        layout = read_layout(self.path)
+        layout = _read_bank(self.path)
         packed = _rows(layout)
         places = {row.id: place for place, row in enumerate(packed)}
         chosen = [places[row.id] for row in rows] if rows is not None else list(range(len(packed)))
@@ -198,6 +198,15 @@ def _whole_patches(extent: NDArray[np.int64], config: CropConfig) -> Triple:
         for real, side, edge in zip(extent, config.shape, config.patch, strict=True)
     )
     return z, y, x
+
+
+def _read_bank(path: Path) -> BankLayout:
+    layout = read_layout(path)
+    parts = [name for name in ("codes", *PER_CROP) if name not in layout.tensors]
+    parts += [name for name in ("rows", "counts", "config") if name not in layout.about]
+    if parts:
+        raise InputError(f"{path}: a bank without {', '.join(parts)}; make it again")
+    return layout
 
 
 def _rows(layout: BankLayout) -> tuple[Row, ...]:

@@ -224,6 +224,17 @@ def test_a_bent_header_is_refused_by_name(bank, tmp_path, old, new):
         BankSource(tmp_path / "bent.safetensors", TRAINED)
 
 
+@pytest.mark.parametrize("name", [b'"counts"', b'"rows"', b'"codes"'])
+def test_a_bank_without_one_of_its_parts_says_which(bank, tmp_path, name):
+    (tmp_path / "odd.safetensors").write_bytes(
+        bank.read_bytes().replace(name, name[:-2] + b'X"', 1)
+    )
+    with pytest.raises(
+        InputError, match=r"odd\.safetensors: a bank without " + name[1:-1].decode()
+    ):
+        BankSource(tmp_path / "odd.safetensors", TRAINED)
+
+
 def test_a_header_that_is_a_list_is_refused_by_name(tmp_path):
     (tmp_path / "list.safetensors").write_bytes((8).to_bytes(8, "little") + b"[1,2,3] ")
     with pytest.raises(InputError, match=r"list\.safetensors: not a crop bank"):
