@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from ..configs.errors import InputError
+from .formats.ome_zarr import missing_chunks
 from .manifest import Row, open_labels, open_row
-from .ome_zarr import missing_chunks
 from .open import open_volume
 from .volume import Volume
 from .voxel import VoxelSize

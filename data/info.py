@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import InputError
-from .ome_zarr import missing_chunks
+from .formats.ome_zarr import missing_chunks
 from .open import open_volume
 from .volume import Volume
 from .voxel import format_voxel_size

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import InputError
-from .axes import parse_axes
+from .formats.axes import parse_axes
 from .row import SPLITS, Row
 from .voxel import parse_voxel_size
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import tifffile
 
 from ..configs.errors import InputError
-from .hdf5 import IMARIS_SUFFIXES
-from .hdf5 import SUFFIXES as HDF5_SUFFIXES
+from .formats.hdf5 import IMARIS_SUFFIXES
+from .formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
+from .formats.tiff import SUFFIXES as TIFF_SUFFIXES
 from .manifest_csv import file_stem, name_rows
 from .row import Row
-from .tiff import SUFFIXES as TIFF_SUFFIXES
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".zarr", *TIFF_SUFFIXES, *HDF5_SUFFIXES, *IMARIS_SUFFIXES)
 _CONTAINER_ENDINGS = (*HDF5_SUFFIXES, *IMARIS_SUFFIXES)

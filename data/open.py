@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 from ..configs.errors import InputError
-from .axes import FileContents
-from .hdf5 import IMARIS_SUFFIXES, open_hdf5, open_imaris
-from .hdf5 import SUFFIXES as HDF5_SUFFIXES
-from .nifti import open_nifti
-from .ome_zarr import METADATA_FILES, open_zarr
-from .tiff import SUFFIXES as TIFF_SUFFIXES
-from .tiff import open_tiff
-from .tiff_slices import open_slices
+from .formats.axes import FileContents
+from .formats.hdf5 import IMARIS_SUFFIXES, open_hdf5, open_imaris
+from .formats.hdf5 import SUFFIXES as HDF5_SUFFIXES
+from .formats.nifti import open_nifti
+from .formats.ome_zarr import METADATA_FILES, open_zarr
+from .formats.tiff import SUFFIXES as TIFF_SUFFIXES
+from .formats.tiff import open_tiff
+from .formats.tiff_slices import open_slices
 from .volume import Volume, build_volume
 from .voxel import VoxelSize
 

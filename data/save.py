@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ..configs.errors import InputError
-from .ome_zarr import METADATA_FILES
-from .tiff_writer import write_ome_tiff
+from .formats.ome_zarr import METADATA_FILES
+from .formats.tiff_writer import write_ome_tiff
+from .formats.zarr_writer import ReadBox, ZarrPlan, write_zarr
 from .volume import Volume
 from .voxel import VoxelSize, check_voxel_size
-from .zarr_writer import ReadBox, ZarrPlan, write_zarr
 
 _FULL_BYTES = 2**20  # a disk with less free space than this is full
 _TIFF_SUFFIXES = (".ome.tif", ".ome.tiff")

@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 
 from ..configs.errors import InputError
-from .axes import FileContents, Reader
+from .formats.axes import FileContents, Reader
 from .voxel import VoxelSize, check_voxel_size
 
 Box = tuple[int, int, int]

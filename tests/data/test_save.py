@@ -14,10 +14,10 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from luxvox.configs.errors import InputError
-from luxvox.data import zarr_writer
-from luxvox.data.ome_zarr import missing_chunks
+from luxvox.data.formats import zarr_writer
+from luxvox.data.formats.ome_zarr import missing_chunks
+from luxvox.data.formats.pyramid import reduce_mean, reduce_mode
 from luxvox.data.open import open_volume
-from luxvox.data.pyramid import reduce_mean, reduce_mode
 from luxvox.data.save import save_volume
 
 SIZE = (6.0, 1.62, 1.62)
@@ -255,7 +255,7 @@ def test_ome_tiff(tmp_path, zyx, axes) -> None:
 
 
 def test_a_large_ome_tiff_is_bigtiff(tmp_path, zyx, monkeypatch) -> None:
-    monkeypatch.setattr("luxvox.data.tiff_writer._CLASSIC_LIMIT", zyx.nbytes - 1)
+    monkeypatch.setattr("luxvox.data.formats.tiff_writer._CLASSIC_LIMIT", zyx.nbytes - 1)
     path = save_volume(zyx, tmp_path / "a.ome.tif", voxel_size_um=None)
     with tifffile.TiffFile(path) as file:
         assert file.is_bigtiff

@@ -18,10 +18,10 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
+from ..voxel import VoxelSize
 from .ngff import build_attributes
 from .pyramid import Step, halved, plan_steps, reduce_mean, reduce_mode
-from .voxel import VoxelSize
 
 Box = tuple[int, int, int]
 ReadBox = Callable[[int, tuple[slice, slice, slice]], np.ndarray]

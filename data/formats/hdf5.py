@@ -10,9 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
+from ..voxel import unit_to_um
 from .axes import FileContents, FileLevel, assume_axes, parse_axes, pick_array, reason
-from .voxel import unit_to_um
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".ilp")
 IMARIS_SUFFIXES = (".ims",)

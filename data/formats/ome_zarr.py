@@ -12,10 +12,10 @@ import numpy as np
 import zarr
 import zarr.errors
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
+from ..volume import Volume
 from .axes import FileContents, FileLevel, assume_axes, parse_axes, pick_array, reason
 from .ngff import Multiscale, read_multiscale
-from .volume import Volume
 from .zarr_chunks import ChunkLayout, count_missing, plain_layout, read_box
 
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")

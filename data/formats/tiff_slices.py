@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 from .axes import FileContents, FileLevel, parse_axes, reason
 from .tiff import SUFFIXES
 from .tiff_pages import check_complete, read_box

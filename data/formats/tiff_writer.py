@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from .voxel import VoxelSize
+from ..voxel import VoxelSize
 
 _CLASSIC_LIMIT = 2**32 - 2**25  # a classic TIFF holds 4 GiB; the same margin as tifffile's
 _SLAB = 64  # planes read at once: a chunked source would unpack the same chunks for every plane

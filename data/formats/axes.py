@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 
 KNOWN_AXES = "tczyxs"
 """t time, c channel, z y x space, s samples of a colour pixel (read as channels)."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 
 _DEFAULT_MEGABYTES = 1024
 _VARIABLE = "LUXVOX_CACHE_MB"

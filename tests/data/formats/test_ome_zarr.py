@@ -14,10 +14,10 @@ import zarr
 from zarr.codecs import BloscCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from luxvox.configs.errors import InputError
-from luxvox.data.ome_zarr import missing_chunks
+from luxvox.data.formats.ome_zarr import missing_chunks
+from luxvox.data.formats.zarr_chunks import plain_layout
 from luxvox.data.open import open_volume
 from luxvox.data.volume import Volume
-from luxvox.data.zarr_chunks import plain_layout
 
 UM = {"type": "space", "unit": "micrometer"}
 AXES = [{"name": axis, **UM} for axis in "zyx"]

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import tifffile
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 from .cache import decoded_cache, file_key
 
 # Our own errors say what tifffile logs about damaged files; without a handler Python prints it too.

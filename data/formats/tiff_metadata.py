@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tifffile
 
-from .voxel import unit_to_um
+from ..voxel import unit_to_um
 
 
 def voxel_sizes(file: tifffile.TiffFile, number: int) -> tuple[dict[str, float | None], list[str]]:

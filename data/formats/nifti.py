@@ -23,7 +23,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Header, Nifti1Pair
 from nibabel.spatialimages import HeaderDataError
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 from .axes import FileContents, FileLevel, parse_axes, reason
 from .cache import decoded_cache, file_key
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from luxvox.configs.errors import InputError
-from luxvox.data import nifti
-from luxvox.data.cache import ByteCache
+from luxvox.data.formats import nifti
+from luxvox.data.formats.cache import ByteCache
 from luxvox.data.open import open_volume
 
 

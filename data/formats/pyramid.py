@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .voxel import VoxelSize
+from ..voxel import VoxelSize
 
 Step = tuple[int, int, int]
 

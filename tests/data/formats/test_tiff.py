@@ -10,8 +10,8 @@ import pytest
 import tifffile
 
 from luxvox.configs.errors import InputError
-from luxvox.data import cache as cache_module
-from luxvox.data.cache import ByteCache
+from luxvox.data.formats import cache as cache_module
+from luxvox.data.formats.cache import ByteCache
 from luxvox.data.open import open_volume
 from luxvox.data.volume import Volume
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from luxvox.data.cache import ByteCache
+from luxvox.data.formats.cache import ByteCache
 
 
 def test_it_never_holds_more_than_its_limit_and_drops_the_oldest() -> None:

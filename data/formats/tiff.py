@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tifffile
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 from .axes import FileContents, FileLevel, assume_axes, parse_axes, reason
 from .tiff_metadata import channel_names, voxel_sizes
 from .tiff_pages import check_complete, check_mapped, read_box

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from luxvox.data.pyramid import halved, plan_steps, reduce_mean, reduce_mode
+from luxvox.data.formats.pyramid import halved, plan_steps, reduce_mean, reduce_mode
 
 STEPS = [(2, 2, 2), (1, 2, 2), (2, 1, 1)]
 

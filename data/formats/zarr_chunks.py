@@ -23,7 +23,7 @@ import imagecodecs
 import numcodecs
 import numpy as np
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
 from .axes import reason
 from .cache import decoded_cache, file_key
 

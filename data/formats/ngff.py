@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 from yaozarrs import v04, v05
 
-from ..configs.errors import InputError
+from ...configs.errors import InputError
+from ..voxel import VoxelSize, unit_to_um
 from .axes import KNOWN_AXES, parse_axes
-from .voxel import VoxelSize, unit_to_um
 
 
 @dataclass(frozen=True)
