@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .position import RotaryTable, rotate
-
-if TYPE_CHECKING:
-    from timm.layers.mlp import SwiGLU
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None) -> Tensor:
@@ -46,45 +41,24 @@ def init_linear(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
-class ScaledLinear(nn.Linear):
-    """Linear map without bias whose outputs have a learned scale each: LayerScale (2103.17239).
-
-    The scale is folded into the weights, which are small, and costs nothing on the tokens.
-    """
-
-    def __init__(self, in_features: int, out_features: int, first: float) -> None:
-        super().__init__(in_features, out_features, bias=False)
-        init_linear(self)
-        self.scale = nn.Parameter(torch.full((out_features,), first))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
-        return F.linear(x, self.weight * self.scale[:, None])
-
-
 class Attention(nn.Module):
-    """Self-attention whose queries and keys are normalised per head.
+    """Self-attention with queries and keys normalised per head, and a learned sharpness each."""
 
-    Args:
-        width: of the tokens.
-        heads: that share the width.
-        layer_scale: first value of the scale of its output.
-    """
-
-    def __init__(self, width: int, heads: int, layer_scale: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, width // heads
         self.qkv = init_linear(nn.Linear(width, 3 * width, bias=False))
-        self.qk_norm = nn.LayerNorm(self.head_dim, bias=False)
-        self.proj = ScaledLinear(width, width, layer_scale)
+        self.sharpness = nn.Parameter(torch.ones(heads, 1))
+        self.proj = init_linear(nn.Linear(width, width))
 
     def forward(self, x: Tensor, table: RotaryTable, key_mask: Tensor | None) -> Tensor:
         """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
         # Queries and keys of all heads are normalised and turned together: fewer passes.
         qkv = self.qkv(x).unflatten(-1, (3 * self.heads, self.head_dim))
         query_key, value = qkv.split([2 * self.heads, self.heads], dim=2)
-        query, key = rotate(self.qk_norm(query_key), table).chunk(2, dim=2)
-        return self.proj(attend(query, key, value, key_mask))
+        query_key = rotate(F.layer_norm(query_key, (self.head_dim,)), table)
+        query, key = query_key.chunk(2, dim=2)
+        return self.proj(attend(query * self.sharpness, key, value, key_mask))
 
 
 class Block(nn.Module):
@@ -105,19 +79,21 @@ class Block(nn.Module):
         from timm.layers.drop import DropPath
 
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, layer_scale)
+        self.attention = Attention(width, heads)
+        self.scale1 = nn.Parameter(torch.full((width,), layer_scale))
         self.norm2 = nn.LayerNorm(width)
         self.mlp = make_swiglu(width, mlp_ratio)
-        self.mlp.fc2 = ScaledLinear(self.mlp.fc2.in_features, width, layer_scale)
+        self.scale2 = nn.Parameter(torch.full((width,), layer_scale))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor, table: RotaryTable, key_mask: Tensor | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
-        x = x + self.drop_path(self.attention(self.norm1(x), table, key_mask))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        branch = self.drop_path(self.attention(self.norm1(x), table, key_mask))
+        x = torch.addcmul(x, branch, self.scale1)
+        return torch.addcmul(x, self.drop_path(self.mlp(self.norm2(x))), self.scale2)
 
 
-def make_swiglu(width: int, mlp_ratio: float) -> SwiGLU:
+def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
     """timm's SwiGLU (arXiv 2002.05202) without biases, hidden width a multiple of 8."""
     from timm.layers.mlp import SwiGLU
 

@@ -41,8 +41,8 @@ class CrossBlock(nn.Module):
     """One decoder block: queries read keys and values prepared for them, then SwiGLU.
 
     Attention starts as a distance kernel. A query knows nothing but its place, so at the start all
-    keys share one large constant part and rotary phases alone decide: near tokens weigh most, more
-    so in one head than in another. Interpolation is where it starts, not what it must discover.
+    keys share one large constant part and rotary phases alone decide: near tokens weigh most, with
+    another sharpness per head. Interpolation is the starting point, not something to discover.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -52,7 +52,8 @@ class CrossBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.query = init_linear(nn.Linear(width, width))
         make_constant(self.query.weight, self.query.bias, self.head_dim)
-        self.proj = init_linear(nn.Linear(width, width, bias=False))
+        self.sharpness = nn.Parameter(torch.logspace(0, 1, config.heads, base=4.0)[:, None])
+        self.proj = init_linear(nn.Linear(width, width))
         self.norm2 = nn.LayerNorm(width)
         self.mlp = make_swiglu(width, config.mlp_ratio)
 
@@ -61,7 +62,7 @@ class CrossBlock(nn.Module):
     ) -> Tensor:
         """x [B, Q, D]; key, value [B, K, H, D/H], turned by position; key_mask [B, K] bool."""
         query = self.query(self.norm1(x)).unflatten(-1, (self.heads, self.head_dim))
-        query = rotate(F.layer_norm(query, (self.head_dim,)), table)
+        query = rotate(F.layer_norm(query, (self.head_dim,)), table) * self.sharpness
         seen = attend(query, key, value, key_mask).unflatten(-1, (self.heads, self.head_dim))
         # Values were turned by their place and are turned back by the query's: what arrives depends
         # on where it came from; a query tells bright left from bright right (GTA, 2310.10375).
@@ -88,8 +89,6 @@ class MaskedDecoder(nn.Module):
         self.key_value = init_linear(nn.Linear(config.width, 2 * config.depth * config.width))
         keys = config.depth * config.width
         make_constant(self.key_value.weight[:keys], self.key_value.bias[:keys], self.head_dim)
-        sharpness = torch.logspace(0, 1, config.heads, base=4.0).repeat(config.depth)
-        self.sharpness = nn.Parameter(sharpness[:, None])
         self.query_token = nn.Parameter(torch.randn(config.width) * 0.02)
         self.blocks = nn.ModuleList(CrossBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
@@ -109,7 +108,7 @@ class MaskedDecoder(nn.Module):
         key_value = self.key_value(self.memory(encoded.tokens))
         key_value = key_value.unflatten(-1, (2 * depth * heads, self.head_dim))
         key, value = key_value.chunk(2, dim=2)
-        keys = rotate(F.layer_norm(key, (self.head_dim,)), table) * self.sharpness
+        keys = rotate(F.layer_norm(key, (self.head_dim,)), table).to(value.dtype)
         values = rotate(value, table).to(value.dtype)
         x = self.query_token[None, None]  # the same for all until the first block gives it a place
         for block, key, value in zip(

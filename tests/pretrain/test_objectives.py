@@ -137,7 +137,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(text: float) -> None
             assert parameter.grad is None, name
         else:
             assert parameter.grad is not None, name
-            assert torch.allclose(parameter.grad, expected, atol=1e-6), name
+            # Gradients reach 10 here; float32 sums in another order differ in the sixth digit.
+            assert torch.allclose(parameter.grad, expected, rtol=1e-4, atol=1e-5), name
 
 
 def test_text_moves_pool_and_both_projectors_and_the_temperature() -> None:
