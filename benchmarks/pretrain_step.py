@@ -153,6 +153,7 @@ class Contender:
         self.call: Callable[[Tensor], Tensor] = torch.compile(self.module) if low else self.module
         self.crop = torch.randn(batch, 1, SIDE, SIDE, SIDE, device=device)
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []  # of this process: what waiting for others leaves out
 
     def step(self) -> None:
         """Forward and backward once."""
@@ -166,10 +167,11 @@ class Contender:
 
     def measure(self, steps: int) -> None:
         """Time a few steps in a row, as a run makes them: caches and allocator settle."""
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         for _ in range(steps):
             self.step()
         self.seconds.append((time.perf_counter() - start) / steps)
+        self.cpu_seconds.append((time.process_time() - cpu_start) / steps)
 
     def crops_per_second(self) -> float:
         """Median over the repeats."""
@@ -185,6 +187,11 @@ def take_turns(contenders: list[Contender], repeats: int, warm_up: int) -> None:
         for contender in contenders:
             if round_ % contender.every == 0:
                 contender.measure(3 if contender.every == 1 else 1)
+
+
+def ratio(slower: list[float], faster: list[float]) -> float:
+    """Median over the rounds of how many times as long the one takes as the other."""
+    return statistics.median(s / f for s, f in zip(slower, faster, strict=True))
 
 
 def forward_flops(module: nn.Module, crop: Tensor) -> int:
@@ -233,13 +240,15 @@ def compare(batch: int, device: str, low: bool, repeats: int, swin_batch: int) -
     }
     take_turns(contenders, repeats, warm_up=3)
     rates = {contender.name: contender.crops_per_second() for contender in contenders}
-    ours, monai = contenders[0].seconds, contenders[1].seconds
+    ours, monai = contenders[0], contenders[1]
     return {
-        "ratio_monai_mae": statistics.median(m / o for o, m in zip(ours, monai, strict=True)),
-        "ratio_monai_mae_all_hidden_decoded": rates["ours_all_hidden"] / rates["monai_mae"],
+        "ratio_monai_mae": ratio(monai.seconds, ours.seconds),
+        "ratio_monai_mae_cpu_time": ratio(monai.cpu_seconds, ours.cpu_seconds),
+        "ratio_monai_mae_all_hidden_decoded": ratio(monai.seconds, contenders[2].seconds),
         "ratio_reference_swinunetr": rates["ours"] / rates["swinunetr"],
         "crops_per_second": rates,
         "seconds_per_step": {c.name: c.seconds for c in contenders},
+        "load_average": os.getloadavg()[0],
         "batch": {c.name: c.batch for c in contenders},
         "forward_gigaflops_per_crop": gigaflops,
         "tokens": {
@@ -256,7 +265,9 @@ def compare(batch: int, device: str, low: bool, repeats: int, swin_batch: int) -
 def wait_politely() -> None:
     """Start again with OpenMP threads that spin briefly, then sleep; it is read at start only.
 
-    On a machine that others use, endless spinning costs every contender a factor of ten.
+    On a machine that others use, endless spinning costs every contender a factor of ten. (Even so
+    a second thread that has lost its core holds up our short operations more than MONAI's long
+    ones: where `load_average` is above the number of threads, believe the ratio of CPU time.)
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ["GOMP_SPINCOUNT"] = "1000"
