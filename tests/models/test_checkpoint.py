@@ -68,7 +68,7 @@ def test_other_architecture_names_the_first_differences(saved):
         load_strict(wider, tensors, "some/folder")
     message = str(error.value)
     assert message.startswith("some/folder: ")
-    assert "lacks blocks.4.scale1, " in message
+    assert "lacks blocks.4." in message
     assert "extra_tokens [5, 96] instead of [5, 120]" in message
     assert "\n" not in message
     assert all(torch.equal(before[name], t) for name, t in wider.state_dict().items())
