@@ -186,6 +186,50 @@ def bank(
 
 
 @command.command()
+def simulate(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    overrides: Overrides = None,
+    count: Annotated[int, typer.Option(min=1, help="How many volumes.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    structures: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Which, in turn: nuclei,vessels,axons ...")
+    ] = None,
+    format: Annotated[
+        Literal["ome-zarr", "tiff"], typer.Option(help="Labels lie inside the OME-Zarr stores.")
+    ] = "ome-zarr",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; without it one for each core.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Go on in a folder that is not empty.")
+    ] = False,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Write OUT/sheet.png, a picture of every structure.")
+    ] = False,
+    real: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DATASET", help="Real volumes beside them on the sheet; repeatable."),
+    ] = None,
+) -> None:
+    """Simulate light-sheet volumes with labels, captions and known optics, and the list of them.
+
+    Example: `luxvox simulate sim --count 16 --seed 1 --structures nuclei,vessels size=96,96,96`
+    """
+    from .data.synthetic.simulate import simulate_command
+
+    if real and not sheet:
+        raise typer.BadParameter("--real names volumes for the sheet; add --sheet")
+    table = simulate_command(
+        out, count=count, seed=seed, structures=structures, format=format, overrides=overrides,
+        workers=workers, overwrite=overwrite,
+    )  # fmt: skip
+    if sheet:
+        from .predict.simulated_sheet import write_sheet
+
+        typer.echo(f"contact sheet: {write_sheet(table, real or [])}")
+
+
+@command.command()
 def pretrain(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped one.")

@@ -16,7 +16,7 @@ import numpy as np
 from ..configs.errors import InputError
 from .formats.ome_zarr import METADATA_FILES
 from .formats.tiff_writer import write_ome_tiff
-from .formats.zarr_writer import ReadBox, ZarrPlan, write_zarr
+from .formats.zarr_writer import ReadBox, ZarrPlan, list_labels, write_zarr
 from .volume import Volume
 from .voxel import VoxelSize, check_voxel_size
 
@@ -99,6 +99,58 @@ def save_volume(
                 shards=shards,
             )
             write_zarr(temporary, plan, read, report)
+    return out
+
+
+def save_labels(
+    source: np.ndarray,
+    store: str | os.PathLike[str],
+    name: str,
+    *,
+    voxel_size_um: VoxelSize | None,
+    ngff: Literal["0.4", "0.5"] = "0.5",
+    overwrite: bool = False,
+) -> Path:
+    """Write labels into the OME-Zarr of their image, as `labels/NAME`, and name them there.
+
+    Args:
+        source: [Z, Y, X] whole numbers or truth values, on the grid of the image.
+        store: the `.ome.zarr` of the image.
+        name: one word; opens afterwards as `STORE/labels/NAME`.
+        voxel_size_um: (z, y, x); None = unknown.
+        ngff: of the store.
+        overwrite: replace labels of that name.
+
+    Returns:
+        The path of the labels.
+
+    Raises:
+        InputError: no store stands there, labels of that name do already, or they are no integers.
+    """
+    store = Path(store).expanduser()
+    if not any((store / file).exists() for file in METADATA_FILES):
+        raise InputError(f"{store}: no Zarr store; write the image first, then its labels")
+    if not name.isidentifier():
+        raise InputError(f"labels {name!r}: expected one word of letters, digits and underscores")
+    out = store / "labels" / name
+    shape, dtype, read = _reading(source, "zyx", "labels", str(out))
+    plan = ZarrPlan(
+        shape=shape[1:],
+        channels=1,
+        dtype=dtype,
+        axes="zyx",
+        kind="labels",
+        ngff=ngff,
+        name=name,
+        voxel_size_um=voxel_size_um,
+        translation_um=None,
+        channel_names=(),
+        chunks=None,
+        shards=None,
+    )
+    with _in_place(out, overwrite, source) as temporary:
+        write_zarr(temporary, plan, read, lambda done, total: None)
+    list_labels(store / "labels", name, ngff)
     return out
 
 

@@ -94,10 +94,15 @@ class Block(nn.Module):
 
 
 def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
-    """timm's SwiGLU (arXiv 2002.05202) without biases, hidden width a multiple of 8."""
-    from timm.layers.mlp import SwiGLU
+    """timm's SwiGLU (arXiv 2002.05202) without biases, hidden width a multiple of 8.
 
-    mlp = SwiGLU(width, 8 * round(width * mlp_ratio / 8), bias=False)
-    for linear in (mlp.fc1_g, mlp.fc1_x, mlp.fc2):
-        init_linear(linear)
+    Gate and value come from one product: on a CPU, two narrower ones take longer.
+    """
+    from timm.layers.mlp import SwiGLUPacked
+
+    hidden = 8 * round(width * mlp_ratio / 8)
+    mlp = SwiGLUPacked(width, 2 * hidden, bias=False)
+    for part in mlp.fc1.weight.chunk(2):  # each as a layer of its own
+        nn.init.xavier_uniform_(part)
+    init_linear(mlp.fc2)
     return mlp

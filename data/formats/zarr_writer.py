@@ -214,3 +214,14 @@ def _window(coarsest: zarr.Array) -> tuple[float, float]:
     if values.dtype.kind == "f":
         values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+
+
+def list_labels(folder: Path, name: str, ngff: str) -> None:
+    """Name labels in the group that holds all labels of an image, as OME-Zarr wants it."""
+    group = zarr.open_group(str(folder), mode="a", zarr_format=2 if ngff == "0.4" else 3)
+    stored: dict = dict(group.attrs) if ngff == "0.4" else dict(group.attrs.get("ome", {}))
+    names = sorted({*stored.get("labels", []), name})
+    if ngff == "0.4":
+        group.attrs["labels"] = names
+    else:
+        group.attrs["ome"] = {"version": ngff, "labels": names}

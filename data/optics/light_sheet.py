@@ -55,8 +55,7 @@ def blur(
     spectrum = torch.fft.rfftn(padded, s=size, dim=(1, 2, 3))
     result = torch.zeros_like(density)
     for number, weight in enumerate(_blend_weights(shape, nodes, density.device)):
-        transfer = torch.fft.rfftn(kernel[:, number], s=size, dim=(1, 2, 3))
-        transfer = transfer * _scatter(optics, place[number][0], size, pitch_um)
+        transfer = _transfer(optics, kernel[:, number], place[number][0], size, pitch_um)
         image = torch.fft.irfftn(spectrum * transfer, s=size, dim=(1, 2, 3))
         # A kernel of side 2 h + 1 whose middle is at h delays by h; the padding adds h more.
         image = image[
@@ -143,33 +142,48 @@ def half_side(optics: Optics, distance_um: float, pitch_um: float) -> int:
     return max(1, min(math.ceil(float(radius.detach().max()) / pitch_um), _MOST_HALF[1]))
 
 
-def _scatter(
-    optics: Optics, z_um: float, size: list[int], pitch_um: tuple[float, float, float]
+def _transfer(
+    optics: Optics,
+    kernel: Tensor,
+    z_um: float,
+    size: list[int],
+    pitch_um: tuple[float, float, float],
 ) -> Tensor:
-    """[B, Z, Y, X/2 + 1], transfer function of scattering: blur that grows with depth, and haze."""
+    """[B, Z, Y, X/2 + 1]: a kernel [B, Kz, Ky, Kx], blurred by scattering, with its halo.
+
+    Scattering blurs more with depth (z_um below the first plane), across only. Transformed axis by
+    axis, because most of the padded kernel is empty.
+    """
     device = optics.na.device
     # The transfer function of the discrete Gaussian (Lindeberg, IEEE PAMI 12, 234 (1990)) never
     # rings: a sampled Gaussian narrower than a pixel would make light negative beside points.
+    frequency = (
+        torch.fft.fftfreq(size[0], device=device),
+        torch.fft.fftfreq(size[1], device=device),
+        torch.fft.rfftfreq(size[2], device=device),
+    )
     bend = [
-        (1 - torch.cos(2 * math.pi * fraction)) / pitch**2
-        for fraction, pitch in zip(
-            (
-                torch.fft.fftfreq(size[0], device=device),
-                torch.fft.fftfreq(size[1], device=device),
-                torch.fft.rfftfreq(size[2], device=device),
-            ),
-            pitch_um,
-            strict=True,
-        )
+        (1 - torch.cos(2 * math.pi * f)) / pitch**2
+        for f, pitch in zip(frequency, pitch_um, strict=True)
     ]
-    across = bend[1][:, None] + bend[2]  # [Y, X/2 + 1]
-    depth_mm = (optics.depth_um + z_um) * 1e-3
-    sigma = (optics.scatter_um_per_mm * depth_mm)[:, None, None, None]
-    narrow = torch.exp(-sigma.square() * across)
-    wide = optics.haze_um[:, None, None, None].square()
-    halo = torch.exp(-wide * (bend[0][:, None, None] + across))
+    sigma = optics.scatter_um_per_mm * (optics.depth_um + z_um) * 1e-3
+    across = [torch.exp(-sigma.square()[:, None] * axis) for axis in bend[1:]]
     share = optics.haze[:, None, None, None]
-    return (1 - share) * narrow + share * halo
+    out = torch.fft.rfft(kernel * (1 - share), n=size[2], dim=3) * across[1][:, None, None]
+    out = torch.fft.fft(out, n=size[1], dim=2) * across[0][:, None, :, None]
+    out = torch.fft.fft(out, n=size[0], dim=1)
+    if not bool((optics.haze > 0).any()):
+        return out
+    halo = [torch.exp(-optics.haze_um.square()[:, None] * axis) for axis in bend]
+    plane = share[:, 0] * halo[1][:, :, None] * halo[2][:, None]  # [B, Y, X/2 + 1]
+    # Kernels stand in the corner of the volume, so the halo's middle has to be moved there too.
+    middle = [k // 2 for k in kernel.shape[1:]]
+    turn = [
+        torch.polar(torch.ones_like(f), -2 * math.pi * f * m)
+        for f, m in zip(frequency, middle, strict=True)
+    ]
+    plane = plane * (turn[1][:, None] * turn[2])
+    return out + (halo[0] * turn[0])[:, :, None, None] * plane[:, None]
 
 
 def _pad(density: Tensor, half: list[int]) -> Tensor:

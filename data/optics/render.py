@@ -1,7 +1,8 @@
 """The whole chain from dye to camera counts, in the order in which light goes.
 
 Illumination reaches the dye; the sheet and the lens blur what it emits; tissue dims it on its way
-out; planes are taken at the z step; then the camera counts. Noise always comes after blur.
+out; planes are taken at the z step; then the camera counts, and the file is
+stored. Noise always comes after blur.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .camera import expose
 from .light_sheet import Nodes, blur
 from .path import detection, illumination
 from .settings import Optics
+from .storage import store
 
 
 def image(
@@ -34,10 +36,10 @@ def image(
         nodes: see `light_sheet.blur`.
 
     Returns:
-        [B, 1, Z, Y, X] float32, whole camera counts.
+        [B, 1, Z, Y, X] float32, whole counts as they are stored.
     """
     light = arriving_light(density[:, 0], pitch_um, optics, generator, z_step, nodes)
-    return expose(light, optics, generator)[:, None]
+    return store(expose(light, optics, generator), optics)[:, None]
 
 
 def arriving_light(

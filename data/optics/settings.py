@@ -6,15 +6,17 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...configs.errors import InputError
 from ..ranges import Range, Ranges, log_uniform, uniform
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class OpticsRanges(Ranges):
@@ -47,14 +49,22 @@ class OpticsRanges(Ranges):
     stripe_um: Range = (3.0, 15.0)
     bleaching: Range = (0.0, 0.1)
     unevenness: Range = (0.0, 0.2)
-    photons: Range = (30.0, 2000.0)
+    photons: Range = (60.0, 6000.0)
     background_photons: Range = (1.0, 60.0)
     counts_per_photon: Range = (0.5, 4.0)
     offset: Range = (90.0, 400.0)
     read_noise: Range = (1.0, 4.0)
     hot_pixels: Range = (0.0, 2e-4)
-    bits_12: float = 0.1
+    smoothing_px: Range = (0.3, 0.8)
+    subtracted: Range = (0.1, 0.6)
+    bits_12: Share = 0.1
     """Share of cameras with 12 bits; the others have 16."""
+    resampled: Share = 0.4
+    """Share of volumes that an interpolation smoothed by `smoothing_px`."""
+    cut: Share = 0.25
+    """Share of volumes with the quantile `subtracted` taken off as background."""
+    bits_8: Share = 0.25
+    """Share of volumes that were squeezed into 8 bits."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -100,6 +110,9 @@ class Optics:
         read_noise: standard deviation in counts.
         hot_pixels: share of pixels that are always bright.
         bits: 12 or 16.
+        smoothing_px: standard deviation of later smoothing, along each axis; 0 = none.
+        subtracted: quantile that was subtracted as background; 0 = none.
+        eight_bit: 1 = squeezed into 8 bits.
         scalar_psf: 1 = scalar diffraction (Born and Wolf, with aberration), 0 = Gaussian beams.
     """
 
@@ -131,6 +144,9 @@ class Optics:
     read_noise: Tensor
     hot_pixels: Tensor
     bits: Tensor
+    smoothing_px: Tensor
+    subtracted: Tensor
+    eight_bit: Tensor
     scalar_psf: Tensor
 
     @classmethod
@@ -175,9 +191,12 @@ def draw_optics(ranges: OpticsRanges, rng: np.random.Generator) -> dict[str, flo
     for name, span in ranges:
         if name == "tilt":
             drawn |= {"tilt_y": uniform(rng, span), "tilt_x": uniform(rng, span)}
-        elif name not in ("psf", "bits_12"):
+        elif isinstance(span, tuple):
             drawn[name] = draw(name, span)
     drawn["bits"] = 12.0 if rng.random() < ranges.bits_12 else 16.0
+    drawn["smoothing_px"] *= rng.random() < ranges.resampled
+    drawn["subtracted"] *= rng.random() < ranges.cut
+    drawn["eight_bit"] = float(rng.random() < ranges.bits_8)
     drawn["scalar_psf"] = float(ranges.psf == "scalar")
     return drawn
 

@@ -1,1 +1,1 @@
-"""Simulated structures with captions, one structure a file."""
+"""Simulated light-sheet volumes: scenes, one structure a file, and what comes of them."""

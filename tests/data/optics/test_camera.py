@@ -10,6 +10,7 @@ from luxvox.configs.errors import InputError
 from luxvox.data.optics import Optics, OpticsRanges, degrade, draw_optics, image, sharp_optics
 from luxvox.data.optics.camera import expose, mean_counts
 from luxvox.data.optics.path import detection, illumination
+from luxvox.data.optics.storage import store
 
 
 def optics(**changes: float) -> Optics:
@@ -81,6 +82,30 @@ def test_shadows_run_along_the_sheet_and_only_darken() -> None:
     assert float(illumination(optics(), (4, 4, 4), (1, 1, 1), noise()).min()) == 1
 
 
+def test_later_smoothing_has_its_width_and_keeps_the_mean() -> None:
+    point = torch.zeros(2, 9, 9, 9)
+    point[:, 4, 4, 4] = 1e4
+    lens = Optics.stack([sharp_optics(smoothing_px=0.5), sharp_optics()])
+    smooth, plain = store(point, lens)
+    assert torch.equal(plain, point[1])
+    assert float(smooth.sum()) == pytest.approx(1e4, rel=0.01)
+    place = torch.arange(9.0) - 4
+    for axes in ((1, 2), (0, 2), (0, 1)):
+        line = smooth.sum(dim=axes)
+        assert float((line * place.square()).sum() / line.sum()) == pytest.approx(0.25, rel=0.05)
+
+
+def test_background_is_taken_off_and_eight_bits_have_256_levels() -> None:
+    counts = (1000 + 500 * torch.rand(2, 20, 30, 30, generator=noise())).round()
+    lens = Optics.stack([sharp_optics(subtracted=0.3), sharp_optics(eight_bit=1.0)])
+    cut, squeezed = store(counts, lens)
+    assert float((cut == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float(cut.max()) == pytest.approx(500 * 0.7, abs=20)
+    assert float(squeezed.max()) == 255
+    assert len(squeezed.unique()) <= 256
+    assert torch.corrcoef(torch.stack([squeezed.flatten(), counts[1].flatten()]))[0, 1] > 0.99
+
+
 def test_noise_comes_after_the_blur() -> None:
     dye = torch.full((1, 1, 8, 64, 64), 0.5)
     lens = optics(na=0.1, defocus_um=20.0, photons=100.0)
@@ -118,6 +143,9 @@ def test_drawn_parameters_lie_in_their_ranges_and_vary() -> None:
             continue
         for key in ("tilt_y", "tilt_x") if name == "tilt" else (name,):
             values = np.array([sample[key] for sample in drawn])
+            if name in ("smoothing_px", "subtracted"):  # 0 where the volume was left alone
+                assert 0.1 < (values > 0).mean() < 0.6
+                values = values[values > 0]
             assert span[0] <= values.min()
             assert values.max() <= span[1]
             assert values.std() > 0

@@ -43,6 +43,12 @@ def test_blur_keeps_the_light(psf: float, haze: float) -> None:
     )  # fmt: skip
     out = blur(bead(41, 65, 65), (1.5, 1.0, 1.0), lens)
     assert float(out.sum()) == pytest.approx(1.0, rel=0.01)
+    for axis in range(3):  # and where it is: kernel, scattering and halo have one middle
+        place = (
+            torch.arange(out.shape[1 + axis])
+            * out.sum(dim=[d for d in (1, 2, 3) if d != 1 + axis])[0]
+        )
+        assert float(place.sum() / out.sum()) == pytest.approx(out.shape[1 + axis] // 2, abs=0.05)
     assert float(out.max()) < 0.5
 
 
