@@ -54,12 +54,12 @@ class OpticsRanges(Ranges):
     counts_per_photon: Range = (0.5, 4.0)
     offset: Range = (90.0, 400.0)
     read_noise: Range = (1.0, 4.0)
-    hot_pixels: Range = (0.0, 2e-4)
-    smoothing_px: Range = (0.3, 0.8)
+    hot_pixels: Range = (0.0, 5e-5)
+    smoothing_px: Range = (0.3, 1.1)
     subtracted: Range = (0.1, 0.6)
     bits_12: Share = 0.1
     """Share of cameras with 12 bits; the others have 16."""
-    resampled: Share = 0.4
+    resampled: Share = 0.5
     """Share of volumes that an interpolation smoothed by `smoothing_px`."""
     cut: Share = 0.25
     """Share of volumes with the quantile `subtracted` taken off as background."""

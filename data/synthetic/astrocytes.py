@@ -141,11 +141,12 @@ def draw_astrocytes(grid: Grid, rng: np.random.Generator, ranges: AstrocytesRang
         )
         own = order[edges[i] : edges[i + 1]]
         paint_processes(painter, grown.points_um[own], radii[own], grown.step_um, i + 1, dye)
-    drawing = painter.drawing(**astrocytes_words(plan))
+    drawing = painter.drawing()
     if plan.sponge > 0:
         sponge = _sponge(grid, rng, somata, 0.5 * plan.territory_um, plan.sponge * brightness)
         drawing = replace(drawing, density=np.maximum(drawing.density, sponge))
-    return replace(drawing, centreline=middle_of(grid, grown.points_um))
+    middle = middle_of(grid, grown.points_um)
+    return replace(drawing, centreline=middle, words=astrocytes_words(plan))
 
 
 def _places(grid: Grid, rng: np.random.Generator, plan: AstrocytesPlan) -> np.ndarray:
@@ -166,7 +167,7 @@ def _aims(rng: np.random.Generator, count: int, alignment: float) -> np.ndarray:
     """[count, 3] of length 1, drawn towards either end of one common direction."""
     common = directions(rng, 1)[0]
     aims = directions(rng, count)
-    aims += alignment * 1.5 * np.sign(aims @ common)[:, None] * common
+    aims += alignment * 2.5 * np.sign(aims @ common)[:, None] * common
     return aims / np.linalg.norm(aims, axis=1, keepdims=True)
 
 

@@ -13,7 +13,7 @@ from .randomness import Range, Ranges, log_uniform, smooth_noise, uniform, unit
 class AutofluorescenceRanges(Ranges):
     """Ranges of autofluorescence, in micrometres; levels are relative to a stain of 1."""
 
-    level: Range = (0.02, 1.0)
+    level: Range = (0.01, 0.25)
     """Mean of the volume (our judgement)."""
     slow_um: Range = (30.0, 300.0)
     """Distance of the slow variation, um (our judgement)."""
@@ -23,7 +23,7 @@ class AutofluorescenceRanges(Ranges):
     """Distance of the fine granular texture, um (our judgement)."""
     grain_contrast: Range = (0.0, 0.25)
     """Standard deviation of the fine texture over its mean (our judgement)."""
-    lipofuscin_brightness: Range = (3.0, 60.0)
+    lipofuscin_brightness: Range = (2.0, 20.0)
     """Light in a lipofuscin grain over that of the tissue around it (our judgement; it grows with
     age)."""
     lipofuscin_cells_per_mm3: Range = (3.0e3, 4.0e4)
@@ -95,7 +95,7 @@ def _striations(
 ) -> np.ndarray:
     """[Z, Y, X] float32 of zero mean and unit variance: noise drawn out along one direction."""
     along = unit(rng.standard_normal(3)).astype(np.float32)
-    spectrum = fft.rfftn(rng.standard_normal(grid.shape, np.float32))
+    spectrum = np.asarray(fft.rfftn(rng.standard_normal(grid.shape, np.float32)))
     z, y = (
         np.fft.fftfreq(n, p).astype(np.float32)
         for n, p in zip(grid.shape[:2], grid.pitch_um[:2], strict=True)

@@ -45,6 +45,8 @@ class Structure:
         title: in captions and in the `structure` column.
         draw: (grid, rng, its ranges) -> Drawing.
         stains: what may colour it, and nothing else of the catalogue.
+        faint: voxels with less than this share of the structure's usual density (its 90th
+            percentile) are not labelled: nobody can see a process that holds next to no dye.
         brightness: density is multiplied by a number from this range. Thin fibres are labelled
             more strongly than wide structures in practice, or nobody would image them: a fibre of a
             tenth of a voxel fills 1 % of it.
@@ -55,12 +57,18 @@ class Structure:
     draw: Callable[[Grid, np.random.Generator, Ranges], Drawing]
     stains: tuple[str, ...]
     brightness: Range
+    faint: float
 
 
 def _entry(
-    name: str, title: str, draw: Callable, stains: Sequence[str], brightness: Range = (0.6, 1.2)
+    name: str,
+    title: str,
+    draw: Callable,
+    stains: Sequence[str],
+    brightness: Range = (0.6, 1.2),
+    faint: float = 0.0,
 ) -> tuple[str, Structure]:
-    return name, Structure(name, title, draw, tuple(stains), brightness)
+    return name, Structure(name, title, draw, tuple(stains), brightness, faint)
 
 
 CATALOGUE: dict[str, Structure] = dict(
@@ -83,6 +91,7 @@ CATALOGUE: dict[str, Structure] = dict(
             draw_axons,
             ("axon label", "tdTomato expression", "dopamine beta-hydroxylase (DBH) label"),
             (4.0, 14.0),
+            faint=0.05,
         ),
         _entry(
             "neurons",
@@ -90,6 +99,7 @@ CATALOGUE: dict[str, Structure] = dict(
             draw_neurons,
             ("GFP expression", "YFP expression", "tyrosine hydroxylase (TH) label"),
             (0.8, 3.0),
+            faint=0.1,
         ),
         _entry(
             "microglia",
@@ -97,6 +107,7 @@ CATALOGUE: dict[str, Structure] = dict(
             draw_microglia,
             ("microglia reporter", "Iba1 label"),
             (0.8, 2.5),
+            faint=0.1,
         ),
         _entry(
             "astrocytes",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from ..draws import keyed_rng
 from ..ranges import log_uniform, uniform
@@ -99,7 +99,7 @@ def compose(recipe: SimulateRecipe, seed: int, sample: int) -> Scene:
         # Each structure has a stream of its own, so that a change to one leaves the others alone.
         own = keyed_rng(name, seed, sample)
         drawn = CATALOGUE[name].draw(grid, own, getattr(recipe.structure, name))
-        drawings[name] = _cut(drawn, tissue)
+        drawings[name] = _seen(drawn, tissue, CATALOGUE[name].faint)
     stained = (main.name, *(name for name, glows in names.items() if glows))
     density = _background(recipe, grid, drawings, stained, tissue, seed, sample)
     for name in stained:
@@ -134,12 +134,17 @@ def _others(recipe: SimulateRecipe, main: Structure, rng: np.random.Generator) -
     return names
 
 
-def _cut(drawn: Drawing, tissue: np.ndarray) -> Drawing:
-    """Leave out what lies outside the tissue."""
-    inside = tissue > 0.5
+def _seen(drawn: Drawing, tissue: np.ndarray, faint: float) -> Drawing:
+    """Cut a structure to the tissue, and its labels to what holds dye enough to be seen."""
+    inside = (tissue > 0.5) & (drawn.instances > 0)
+    if faint and inside.any():
+        usual = float(np.quantile(drawn.density[inside], 0.9))
+        # Dark nuclei inside stained cells are filled again: they are seen, as holes.
+        inside &= binary_fill_holes(inside & (drawn.density >= faint * usual))
     middle = None if drawn.centreline is None else drawn.centreline & inside
-    instances = np.where(inside, drawn.instances, 0)
-    return Drawing(drawn.density * tissue, instances, middle, drawn.words)
+    return Drawing(
+        drawn.density * tissue, np.where(inside, drawn.instances, 0), middle, drawn.words
+    )
 
 
 def _background(

@@ -60,7 +60,8 @@ def draw_debris(grid: Grid, rng: np.random.Generator, ranges: DebrisRanges) -> n
     count = _count(grid, rng, ranges.aggregates_per_mm3)
     places = rng.uniform(0, 1, (count, 3)) * grid.size_um
     radii = rng.uniform(*ranges.aggregate_um, count)
-    bright = np.exp(rng.uniform(*np.log(ranges.aggregate_brightness), count))
+    dimmest, brightest = np.log(ranges.aggregate_brightness)
+    bright = np.exp(rng.uniform(dimmest, brightest, count))
     painter.add_dye(places, bright * 4 / 3 * np.pi * radii**3, 0)
     return painter.drawing().density
 

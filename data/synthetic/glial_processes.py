@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .grid import Grid
 from .painter import Painter
@@ -60,7 +60,7 @@ def grow_processes(
         persistence_um: over which a process forgets its direction.
         step_um: between points.
     """
-    territory = cKDTree(somata_um)
+    territory = KDTree(somata_um)
     root = np.arange(len(starts_um))
     place, heading = np.array(starts_um, float), np.array(headings, float)
     gone, budget = np.zeros(len(root)), np.array(forks, int)

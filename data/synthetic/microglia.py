@@ -136,8 +136,8 @@ def draw_microglia(grid: Grid, rng: np.random.Generator, ranges: MicrogliaRanges
         own = order[edges[i] : edges[i + 1]]
         dye = float(brightness[i] * plan.process_staining)
         paint_processes(painter, grown.points_um[own], radii[own], grown.step_um, i + 1, dye)
-    drawing = painter.drawing(**microglia_words(plan))
-    return replace(drawing, centreline=middle_of(grid, grown.points_um))
+    middle = middle_of(grid, grown.points_um)
+    return replace(painter.drawing(), centreline=middle, words=microglia_words(plan))
 
 
 def _places(grid: Grid, rng: np.random.Generator, plan: MicrogliaPlan) -> np.ndarray:

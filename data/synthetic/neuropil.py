@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy import fft
 from scipy.ndimage import zoom
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .grid import Grid
 from .painter import Drawing, Painter
@@ -127,7 +127,7 @@ def power_law_noise(
 ) -> np.ndarray:
     """[Z, Y, X] float32 of zero mean and unit variance; power falls as frequency^-exponent."""
     # Drawn in space and filtered, so that the field is real and periodic without care.
-    spectrum = fft.rfftn(rng.standard_normal(grid.shape, np.float32))
+    spectrum = np.asarray(fft.rfftn(rng.standard_normal(grid.shape, np.float32)))
     z, y = (
         np.fft.fftfreq(n, p).astype(np.float32)
         for n, p in zip(grid.shape[:2], grid.pitch_um[:2], strict=True)
@@ -161,12 +161,14 @@ def _compartments(
     seeds, _ = apart(rng, wanted, size, np.full(wanted, 0.5 * width_um))
     coarse = [max(2, int(np.ceil(s / _COARSE_UM))) for s in grid.size_um]
     pitch = grid.size_um / coarse
-    places = np.stack(np.indices(coarse), axis=-1).reshape(-1, 3)
-    rough = Grid((coarse[0], coarse[1], coarse[2]), tuple(float(p) for p in pitch))
+    places = np.indices(coarse).reshape(3, -1).T
+    rough = Grid(
+        (coarse[0], coarse[1], coarse[2]), (float(pitch[0]), float(pitch[1]), float(pitch[2]))
+    )
     # Bent space makes bent borders.
     bends = [smooth_noise(rough, 0.3 * width_um, rng).ravel() for _ in range(3)]
     bent = (places + 0.5) * pitch + 0.1 * width_um * np.stack(bends, axis=1)
-    away, nearest = cKDTree(seeds - margin).query(bent, k=2)
+    away, nearest = KDTree(seeds - margin).query(bent, k=2)
     gains = 1 - dimming * rng.uniform(0, 1, len(seeds))
     # The distance to the plane between two seeds is about half of what the second is farther.
     border = 0.5 * (away[:, 1] - away[:, 0]).reshape(coarse)
@@ -177,7 +179,7 @@ def _compartments(
         return np.asarray(wide)
 
     open_share = np.clip(widen(border) / np.float32(septum_um), 0, 1)
-    return widen(gains[nearest[:, 0]].reshape(coarse)), open_share
+    return widen(gains[np.asarray(nearest)[:, 0]].reshape(coarse)), open_share
 
 
 def _holes(grid: Grid, per_mm3: float, rng: np.random.Generator, ranges: NeuropilRanges) -> Drawing:
@@ -195,5 +197,6 @@ def _holes(grid: Grid, per_mm3: float, rng: np.random.Generator, ranges: Neuropi
         step = max(0.5 * radius, 0.5 * min(grid.pitch_um))
         path = winding_walk(rng, start, rng.standard_normal(3), step, length, 80.0)
         painter.add_path(path, np.full(len(path), radius), 1)
-        left_um -= length
+        inside = ((path >= 0) & (path < grid.size_um)).all(axis=1)
+        left_um -= step * int(inside.sum())
     return painter.drawing()

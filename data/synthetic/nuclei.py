@@ -23,10 +23,12 @@ Pattern = Callable[[np.ndarray], np.ndarray]
 class NucleiRanges(Ranges):
     """Ranges of a volume with stained nuclei."""
 
-    per_mm3: Range = (2e3, 5e5)
+    per_mm3: Range = (2e3, 1.5e6)
     """Nuclei per mm3, mean of the volume. The whole mouse brain holds some 2.6e5 cells per mg
     (Herculano-Houzel, Mota and Lent, PNAS 103, 12138 (2006)); the lower end stands for activity
-    markers such as c-Fos, the upper one for volumes with a granule cell layer; our judgement."""
+    markers such as c-Fos, the upper one for granule cell layers; our judgement."""
+    most: int = 5000
+    """Nuclei in one volume at most, for speed: large volumes are less dense."""
     radius_um: Range = (2.7, 5.2)
     """Median radius of neuronal nuclei, um; our judgement (granule cells to pyramidal cells)."""
     radius_spread: Range = (0.04, 0.15)
@@ -84,7 +86,7 @@ def draw_nuclei(grid: Grid, rng: np.random.Generator, ranges: NucleiRanges) -> D
     Returns:
         Density below 1 but for chromocentres; no centreline.
     """
-    per_mm3 = log_uniform(rng, ranges.per_mm3)
+    per_mm3 = min(log_uniform(rng, ranges.per_mm3), ranges.most / grid.volume_mm3)
     radius_um = log_uniform(rng, ranges.radius_um)
     name, pattern = _pattern(grid, rng, ranges)
     centres, radii, brightness = _place(grid, rng, ranges, per_mm3, radius_um, pattern)
