@@ -10,7 +10,7 @@ SOURCE := __init__.py __main__.py configs data models pretrain predict report
 .PHONY: help demo test check fix dev wheel clean
 
 help:
-	@echo "make demo    install, then pretrain a small model on phantoms and write a report"
+	@echo "make demo    install, then pretrain a small model on simulated volumes and write a report"
 	@echo "make test    install with the tools of developers, then run the tests"
 	@echo "make check   format, lint, types, import directions; changes nothing"
 	@echo "make fix     put the format right, and what the linter can"

@@ -191,6 +191,9 @@ def simulate(
     overrides: Overrides = None,
     count: Annotated[int, typer.Option(min=1, help="How many volumes.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="A YAML file, or a shipped one: brain, clear.")
+    ] = "brain",
     structures: Annotated[
         str | None, typer.Option(metavar="A,B", help="Which, in turn: nuclei,vessels,axons ...")
     ] = None,
@@ -221,7 +224,7 @@ def simulate(
         raise typer.BadParameter("--real names volumes for the sheet; add --sheet")
     table = simulate_command(
         out, count=count, seed=seed, structures=structures, format=format, overrides=overrides,
-        workers=workers, overwrite=overwrite,
+        workers=workers, overwrite=overwrite, recipe=recipe,
     )  # fmt: skip
     if sheet:
         from .predict.simulated_sheet import write_sheet

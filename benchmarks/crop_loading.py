@@ -37,7 +37,7 @@ TARGETS = {
 }
 
 
-def phantom(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+def make_patch(shape: tuple[int, int, int], seed: int) -> np.ndarray:
     """[Z, Y, X] uint16 like cleared tissue: uneven, bright blobs, shot and camera noise."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.gamma(4.0, 1.0, [side // 16 + 2 for side in shape]))
@@ -56,7 +56,7 @@ def _enlarge(coarse: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def write_patches(folder: Path, count: int, given: Path | None) -> list[Path]:
-    """Give 96^3 uint16 patches as .nii.gz: those under `given`, else phantoms."""
+    """Give 96^3 uint16 patches as .nii.gz: those under `given`, else made-up volumes."""
     if given is not None:
         found = sorted(given.rglob("*.nii.gz"))[:count]
         if not found:
@@ -66,7 +66,7 @@ def write_patches(folder: Path, count: int, given: Path | None) -> list[Path]:
 
     paths = []
     for number in range(count):
-        array = phantom((SIDE, SIDE, SIDE), seed=number)
+        array = make_patch((SIDE, SIDE, SIDE), seed=number)
         path = folder / f"patch_{number:03d}.nii.gz"
         nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([1.8, 1.8, 2, 1])), path)
         paths.append(path)
@@ -147,7 +147,7 @@ def run(folder: Path, given: Path | None, patches: int, turns: int, batches: int
     config = CropConfig(shape=(SIDE, SIDE, SIDE))
     source = CropSource(list(stores(folder, paths)), config)
     bank = BankSource(write_bank(source, folder / "bank.safetensors"), config)
-    large = save_volume(phantom((256, 256, 256), 99), folder / "large.ome.zarr",
+    large = save_volume(make_patch((256, 256, 256), 99), folder / "large.ome.zarr",
                         voxel_size_um=VOXEL_SIZE_UM)  # fmt: skip
     many = CropSource([Row(id="large", image=large, group="large")], config)
     ways = {
@@ -170,7 +170,7 @@ def run(folder: Path, given: Path | None, patches: int, turns: int, batches: int
         **{f"crops_per_second_{name}": value for name, value in medians.items()},
         "targets": TARGETS,
         "turns": rates,
-        "data": "given .nii.gz files" if given else "phantoms",
+        "data": "given .nii.gz files" if given else "made-up volumes",
         "patches": len(paths),
         "crop": [SIDE, SIDE, SIDE],
         "threads": torch.get_num_threads(),
@@ -182,7 +182,7 @@ def run(folder: Path, given: Path | None, patches: int, turns: int, batches: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file; printed too")
-    parser.add_argument("--data", type=Path, help="folder with 96^3 .nii.gz patches; else phantoms")
+    parser.add_argument("--data", type=Path, help="folder with 96^3 .nii.gz patches; else made-up volumes")
     parser.add_argument("--patches", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batches", type=int, default=2, help=f"of {BATCH} crops, per turn")

@@ -1,1 +1,1 @@
-"""Volumes in, crops out: the doors, lists, normalisation, crops, banks and phantoms."""
+"""Volumes in, crops out: the doors, lists, normalisation, crops, banks, optics and simulation."""

@@ -104,5 +104,6 @@ def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
     mlp = SwiGLUPacked(width, 2 * hidden, bias=False)
     for part in mlp.fc1.weight.chunk(2):  # each as a layer of its own
         nn.init.xavier_uniform_(part)
+    assert isinstance(mlp.fc2, nn.Linear)
     init_linear(mlp.fc2)
     return mlp

@@ -1,5 +1,6 @@
-"""`luxvox demo`: phantoms, a few minutes of pretraining on them, and the way to the report. No
-network."""
+"""`luxvox demo`: simulated volumes, a few minutes of pretraining on them, the way to the report.
+
+No network."""
 
 from __future__ import annotations
 
@@ -7,16 +8,16 @@ from pathlib import Path
 
 from ..configs.errors import InputError
 from ..configs.load import load_recipe
-from ..data.synthetic.phantoms import write_phantoms
+from ..data.synthetic.recipe import SimulateRecipe
+from ..data.synthetic.simulate import simulate
 from .recipe import PretrainRecipe
 from .run import pretrain
 
-PHANTOMS = 24
-SIZE = (64, 64, 64)
+VOLUMES = 24
 
 
 def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
-    """Make phantom volumes, pretrain `nano` on them, and print where the report lies.
+    """Simulate volumes, pretrain `nano` on them, and print where the report lies.
 
     Args:
         out: a new or empty folder; receives `volumes/` and `run/`.
@@ -31,8 +32,9 @@ def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: holds something already; give a new folder for the demo")
-    print(f"{PHANTOMS} phantom volumes (tubes, blobs, fibres) -> {folder / 'volumes'}")
-    listing = write_phantoms(folder / "volumes", count=PHANTOMS, seed=0, size=SIZE)
+    scenes = load_recipe("simulate/clear.yaml", SimulateRecipe)
+    print(f"{VOLUMES} simulated volumes ({', '.join(scenes.structures)}) -> {folder / 'volumes'}")
+    listing = simulate(folder / "volumes", scenes, count=VOLUMES, seed=0)
     run = folder / "run"
     words = [f"data={listing}", f"out={run}", *(overrides or [])]
     plan = load_recipe("pretrain/demo.yaml", PretrainRecipe, words)

@@ -61,7 +61,9 @@ def contact_sheet(
     return to_png(figure)
 
 
-def _draw(figure, tile: Tile, x: float, top: float, width: float, height: float, theme: Theme) -> None:
+def _draw(
+    figure, tile: Tile, x: float, top: float, width: float, height: float, theme: Theme
+) -> None:
     volume = tile.volume.astype(np.float32)
     low, high = np.percentile(volume, [_BLACK, _WHITE])
     along, down, across = tile.voxel_size_um or (1.0, 1.0, 1.0)
@@ -78,5 +80,9 @@ def _draw(figure, tile: Tile, x: float, top: float, width: float, height: float,
         axes.imshow(plane[:rows], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
         axes.axis("off")
     figure.text(
-        x, (top - 1.6 * _SIDE - 0.14) / height, shorten(tile.title, 30), color=theme.ink, fontsize=5.5
+        x,
+        (top - 1.6 * _SIDE - 0.14) / height,
+        shorten(tile.title, 30),
+        color=theme.ink,
+        fontsize=5.5,
     )

@@ -20,11 +20,15 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list of 24 small phantom volumes with captions, groups and a split."""
-    from luxvox.data.synthetic.phantoms import write_phantoms
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of 24 small simulated volumes with captions, groups and a split."""
+    from luxvox.configs.load import load_recipe
+    from luxvox.data.synthetic.recipe import SimulateRecipe
+    from luxvox.data.synthetic.simulate import simulate
 
-    return write_phantoms(tmp_path_factory.mktemp("phantoms"), count=24, seed=3, size=(32, 32, 32))
+    recipe = load_recipe("simulate/clear.yaml", SimulateRecipe, ["size=[32,32,32]"])
+    folder = tmp_path_factory.mktemp("simulated")
+    return simulate(folder, recipe, count=24, seed=3, workers=1)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def fails(monkeypatch, tmp_path):
 
 def test_the_verbs_are_those_that_exist_now():
     assert set(VERBS) == {
-        "doctor", "info", "convert", "audit", "bank", "pretrain", "demo", "report",
+        "doctor", "info", "convert", "audit", "bank", "simulate", "pretrain", "demo", "report",
     }  # fmt: skip
 
 

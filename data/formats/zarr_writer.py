@@ -219,7 +219,8 @@ def _window(coarsest: zarr.Array) -> tuple[float, float]:
 def list_labels(folder: Path, name: str, ngff: str) -> None:
     """Name labels in the group that holds all labels of an image, as OME-Zarr wants it."""
     group = zarr.open_group(str(folder), mode="a", zarr_format=2 if ngff == "0.4" else 3)
-    stored: dict = dict(group.attrs) if ngff == "0.4" else dict(group.attrs.get("ome", {}))
+    attributes: dict = group.attrs.asdict()
+    stored = attributes if ngff == "0.4" else attributes.get("ome", {})
     names = sorted({*stored.get("labels", []), name})
     if ngff == "0.4":
         group.attrs["labels"] = names

@@ -18,6 +18,9 @@ from .painter import Drawing
 from .recipe import SimulateRecipe
 from .tissue import draw_tissue
 
+_LEAST_SEEN = 20  # voxels of the main structure that a volume has to show
+_MOST_ATTEMPTS = 10
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -97,9 +100,13 @@ def compose(recipe: SimulateRecipe, seed: int, sample: int) -> Scene:
     drawings = {}
     for name in (main.name, *names):
         # Each structure has a stream of its own, so that a change to one leaves the others alone.
-        own = keyed_rng(name, seed, sample)
-        drawn = CATALOGUE[name].draw(grid, own, getattr(recipe.structure, name))
-        drawings[name] = _seen(drawn, tissue, CATALOGUE[name].faint)
+        # A main structure that missed the volume is drawn again: the caption must be true.
+        for attempt in range(_MOST_ATTEMPTS if name == main.name else 1):
+            own = keyed_rng(f"{name} {attempt}", seed, sample)
+            drawn = CATALOGUE[name].draw(grid, own, getattr(recipe.structure, name))
+            drawings[name] = _seen(drawn, tissue, CATALOGUE[name].faint)
+            if np.count_nonzero(grid.pick_planes(drawings[name].instances)) >= _LEAST_SEEN:
+                break
     stained = (main.name, *(name for name, glows in names.items() if glows))
     density = _background(recipe, grid, drawings, stained, tissue, seed, sample)
     for name in stained:
@@ -140,7 +147,8 @@ def _seen(drawn: Drawing, tissue: np.ndarray, faint: float) -> Drawing:
     if faint and inside.any():
         usual = float(np.quantile(drawn.density[inside], 0.9))
         # Dark nuclei inside stained cells are filled again: they are seen, as holes.
-        inside &= binary_fill_holes(inside & (drawn.density >= faint * usual))
+        seen = binary_fill_holes(inside & (drawn.density >= faint * usual))
+        inside &= np.asarray(seen, bool)
     middle = None if drawn.centreline is None else drawn.centreline & inside
     return Drawing(
         drawn.density * tissue, np.where(inside, drawn.instances, 0), middle, drawn.words

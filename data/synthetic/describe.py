@@ -70,8 +70,7 @@ def caption(facts: Facts) -> str:
 
 def wordings(facts: Facts) -> list[str]:
     """Every full way to say the facts."""
-    what = " ".join(part for part in (facts.amount, facts.size, facts.structure) if part)
-    what_how = f"{what} {facts.pattern}".strip()
+    what_how = " ".join([_with(facts, facts.amount, facts.size), facts.pattern]).strip()
     where = f"a {facts.specimen}" if facts.specimen[0] not in "aeiou" else f"an {facts.specimen}"
     frames = (
         f"Simulated light-sheet microscopy of {where} with {_a(facts.stain)}; {what_how}",
@@ -93,8 +92,7 @@ def wordings(facts: Facts) -> list[str]:
 
 def short_templates(facts: Facts) -> list[str]:
     """Short ways to name what is seen, for zero-shot classification and as variants."""
-    some = f"{facts.amount} {facts.structure}".strip()
-    sized = f"{facts.size} {facts.structure}".strip()
+    some, sized = _with(facts, facts.amount), _with(facts, facts.size)
     return [
         f"{_capital(facts.structure)}.",
         f"{_capital(some)}.",
@@ -104,6 +102,13 @@ def short_templates(facts: Facts) -> list[str]:
         f"{_capital(facts.stain)} showing {facts.structure}.",
         f"{_capital(facts.structure)} in {facts.specimen}.",
     ]
+
+
+def _with(facts: Facts, *words: str) -> str:
+    """The structure with its adjectives: "fine axons", "axons of medium calibre"."""
+    after = [word for word in words if word.startswith("of ")]
+    before = [word for word in words if word and word not in after]
+    return " ".join([*before, facts.structure, *after])
 
 
 def _specimen(index: float) -> str:

@@ -84,7 +84,8 @@ class Grid:
         high = np.minimum(np.ceil((centre_um + reach_um) / pitch).astype(int) + 1, self.shape)
         if (high <= low).any():
             return None
-        return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return z, y, x
 
     def pick_planes(self, field: np.ndarray) -> np.ndarray:
         """The planes of the volume from [Z * z_step, Y, X]: the middle one of every step."""

@@ -20,8 +20,8 @@ class MicrogliaRanges(Ranges):
     """Ranges of microglia, in micrometres."""
 
     per_mm3: Range = (1.0e3, 1.2e4)
-    """Cells per mm3: about 6.5e3 in mouse cortex (Nimmerjahn et al., Science 308, 1314, 2005, see
-    cells some 50 um apart); fewer where a reporter marks only some."""
+    """Cells per mm3 (our judgement: some 6.5e3 in mouse cortex, fewer where a reporter marks only
+    some)."""
     soma_um: Range = (5.0, 10.0)
     """Mean width of a soma, um (our judgement)."""
     elongation: Range = (1.0, 2.2)

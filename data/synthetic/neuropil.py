@@ -79,7 +79,7 @@ def neuropil_words(plan: NeuropilPlan) -> dict[str, str]:
         "compartments": "in rounded compartments",
     }
     return {
-        "amount": "riddled with dark holes" if plan.somata_per_mm3 > 2.5e4 else "dense",
+        "amount": "perforated" if plan.somata_per_mm3 > 2.5e4 else "dense",
         "size": "coarse" if plan.exponent > 2.2 else "fine",
         "pattern": patterns[plan.region],
     }

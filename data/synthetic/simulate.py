@@ -45,7 +45,7 @@ def simulate_command(
     overrides: list[str] | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-    recipe: str = "simulate/default.yaml",
+    recipe: str = "simulate/brain.yaml",
 ) -> Path:
     """Read the recipe, simulate, and say what was written."""
     words = list(overrides or [])
@@ -105,7 +105,8 @@ def simulate(
     rows = list(track(_spread(write, count, processes), "simulating", total=count))
     part = folder / f".{_TABLE}.part"
     with open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
+        names: list[str] = list(COLUMNS)
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     os.replace(part, folder / _TABLE)

@@ -76,7 +76,7 @@ def draw_vessels(grid: Grid, rng: np.random.Generator, ranges: VesselsRanges) ->
     numbers = _components(len(segments), links)
     words = {
         "amount": _amount(length, ranges) if has_bed else "sparse",
-        "calibre": "wide" if trunks and not has_bed else "mixed" if trunks else "fine",
+        "calibre": "wide" if trunks and not has_bed else "of mixed calibre" if trunks else "fine",
         "pattern": _pattern(trunks, has_bed),
     }
     return replace(_paint(grid, rng, ranges, segments, numbers), words=words)

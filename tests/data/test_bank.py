@@ -201,16 +201,16 @@ def test_nothing_half_written_stays(source, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_command_packs_a_list(phantoms, tmp_path, capsys):
-    out = tmp_path / "phantoms.safetensors"
-    bank_command(str(phantoms), str(out), shape=(24, 24, 24), crops=2)
+def test_command_packs_a_list(simulated, tmp_path, capsys):
+    out = tmp_path / "crops.safetensors"
+    bank_command(str(simulated), str(out), shape=(24, 24, 24), crops=2)
     said = capsys.readouterr().out
     assert "48 crops of 24 volumes, 0.00 GB" in said
     source = BankSource(out, TRAINED)
     assert source.num_crops == 48
     assert {row.split for row in source.rows} == {"train", "val"}
     with pytest.raises(InputError, match=r"exists already.*--overwrite"):
-        bank_command(str(phantoms), str(out))
+        bank_command(str(simulated), str(out))
 
 
 @pytest.mark.parametrize(

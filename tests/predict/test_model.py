@@ -23,18 +23,18 @@ WORDS = [
 
 
 @pytest.fixture(scope="module")
-def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model") / "run"
-    words = [f"data={phantoms}", f"out={out}", *WORDS]
+    words = [f"data={simulated}", f"out={out}", *WORDS]
     pretrain(load_recipe("pretrain/demo.yaml", PretrainRecipe, words))
     return out
 
 
 def test_embed_gives_unit_vectors_on_a_grid_that_covers_the_volume(
-    run: Path, phantoms: Path
+    run: Path, simulated: Path
 ) -> None:
     model = luxvox.load(run)
-    volume = luxvox.open_volume(phantoms.parent / "phantom_0000.ome.zarr")
+    volume = luxvox.open_volume(simulated.parent / "sim_00000.ome.zarr")
     vectors = model.embed(volume)
     origins = model.crop_origins(volume)
     assert vectors.dtype == np.float32
@@ -46,17 +46,17 @@ def test_embed_gives_unit_vectors_on_a_grid_that_covers_the_volume(
     assert np.ptp(vectors, axis=0).max() > 1e-4  # crops differ
 
 
-def test_embed_does_not_depend_on_the_batch(run: Path, phantoms: Path) -> None:
+def test_embed_does_not_depend_on_the_batch(run: Path, simulated: Path) -> None:
     model = luxvox.load(run / "weights")
-    path = phantoms.parent / "phantom_0002.ome.zarr"
+    path = simulated.parent / "sim_00002.ome.zarr"
     assert np.allclose(model.embed(path), model.embed(path, batch_size=3), atol=1e-5)
 
 
 def test_gain_and_offset_of_the_camera_change_nothing(
-    run: Path, phantoms: Path, tmp_path: Path
+    run: Path, simulated: Path, tmp_path: Path
 ) -> None:
     model = luxvox.load(run)
-    volume = luxvox.open_volume(phantoms.parent / "phantom_0001.ome.zarr")
+    volume = luxvox.open_volume(simulated.parent / "sim_00001.ome.zarr")
     brighter = volume.read()[0].astype(np.float32) * 3 + 500
     size = volume.voxel_size_um
     luxvox.save_volume(brighter, tmp_path / "bright.ome.zarr", voxel_size_um=size)
@@ -111,9 +111,9 @@ def test_a_config_that_describes_no_model_is_named(run: Path, tmp_path: Path, ke
 
 
 def test_crops_have_the_size_in_um_that_the_model_was_trained_with(
-    phantoms: Path, tmp_path: Path
+    simulated: Path, tmp_path: Path
 ) -> None:
-    words = [f"data={phantoms}", f"out={tmp_path / 'run'}", *WORDS, "objective.text=0"]
+    words = [f"data={simulated}", f"out={tmp_path / 'run'}", *WORDS, "objective.text=0"]
     words.append("data.crop.voxel_size_um=[3,3,3]")
     pretrain(load_recipe("pretrain/demo.yaml", PretrainRecipe, words))
     model = luxvox.load(tmp_path / "run")

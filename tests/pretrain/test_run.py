@@ -43,10 +43,10 @@ def _weights(run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def straight(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbed."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    pretrain(_plan(phantoms, out))
+    pretrain(_plan(simulated, out))
     return out
 
 
@@ -68,10 +68,10 @@ def test_a_run_leaves_what_the_contract_says(straight: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_step_and_resumed_is_the_same_to_the_bit(
-    phantoms: Path, straight: Path, tmp_path: Path
+    simulated: Path, straight: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, *_command(phantoms, out)], cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, *_command(simulated, out)], cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list((out / "checkpoints").glob("step_0000000[3-7]")):
         assert process.poll() is None, "ended before it could be killed"
@@ -80,33 +80,35 @@ def test_killed_at_any_step_and_resumed_is_the_same_to_the_bit(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "metrics.json").exists()
-    metrics = pretrain(_plan(phantoms, out), resume=True)
+    metrics = pretrain(_plan(simulated, out), resume=True)
     assert 3 <= metrics["resumed_from_step"] < 8
     assert _weights(out) == _weights(straight)
 
 
 def test_resuming_with_nothing_to_resume_starts_afresh(
-    phantoms: Path, straight: Path, tmp_path: Path
+    simulated: Path, straight: Path, tmp_path: Path
 ) -> None:
-    metrics = pretrain(_plan(phantoms, tmp_path / "fresh"), resume=True)
+    metrics = pretrain(_plan(simulated, tmp_path / "fresh"), resume=True)
     assert metrics["resumed_from_step"] == 0
     assert _weights(tmp_path / "fresh") == _weights(straight)
 
 
-def test_a_run_is_lengthened_from_before_its_decay(phantoms: Path, tmp_path: Path) -> None:
+def test_a_run_is_lengthened_from_before_its_decay(simulated: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    pretrain(_plan(phantoms, out, "optim.decay_share=0.5"))
-    metrics = pretrain(_plan(phantoms, out, "optim.decay_share=0.5", "steps=12"), resume=True)
+    pretrain(_plan(simulated, out, "optim.decay_share=0.5"))
+    metrics = pretrain(_plan(simulated, out, "optim.decay_share=0.5", "steps=12"), resume=True)
     assert metrics["resumed_from_step"] == 4
     straight = tmp_path / "straight"
-    pretrain(_plan(phantoms, straight, "optim.decay_share=0.5", "steps=12", "optim.warmup_share=0"))
+    pretrain(
+        _plan(simulated, straight, "optim.decay_share=0.5", "steps=12", "optim.warmup_share=0")
+    )
     assert json.loads((out / "metrics.json").read_text())["steps"] == 12
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_stops(phantoms: Path, straight: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_stops(simulated: Path, straight: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped"
-    words = _command(phantoms, out, "checkpoint.every_steps=null", "steps=100000")
+    words = _command(simulated, out, "checkpoint.every_steps=null", "steps=100000")
     process = subprocess.Popen(
         [sys.executable, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
@@ -125,12 +127,12 @@ def test_sigterm_saves_and_stops(phantoms: Path, straight: Path, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["0.1", "0"])
-def test_two_ranks_learn_what_one_does(phantoms: Path, tmp_path: Path, text: str) -> None:
+def test_two_ranks_learn_what_one_does(simulated: Path, tmp_path: Path, text: str) -> None:
     from torch import allclose
 
     more = [f"objective.text={text}", "steps=3", "data.augment.noise_share=0"]
-    pretrain(_plan(phantoms, tmp_path / "one", *more, "batch_size=8"))
-    words = _command(phantoms, tmp_path / "two", *more, "batch_size=4", "device=cpu")
+    pretrain(_plan(simulated, tmp_path / "one", *more, "batch_size=8"))
+    words = _command(simulated, tmp_path / "two", *more, "batch_size=4", "device=cpu")
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(
@@ -149,23 +151,23 @@ def test_two_ranks_learn_what_one_does(phantoms: Path, tmp_path: Path, text: str
             assert metrics[key] == pytest.approx(alone[key], rel=1e-3), key
 
 
-def test_an_earlier_run_is_not_overwritten(phantoms: Path, straight: Path) -> None:
+def test_an_earlier_run_is_not_overwritten(simulated: Path, straight: Path) -> None:
     with pytest.raises(InputError, match="--resume"):
-        pretrain(_plan(phantoms, straight))
+        pretrain(_plan(simulated, straight))
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(phantoms: Path, straight: Path) -> None:
+def test_a_checkpoint_of_another_architecture_is_refused(simulated: Path, straight: Path) -> None:
     with pytest.raises(InputError, match="another architecture"):
-        pretrain(_plan(phantoms, straight, "decoder.depth=2"), resume=True)
+        pretrain(_plan(simulated, straight, "decoder.depth=2"), resume=True)
 
 
-def test_an_unwritable_output_folder_is_named(phantoms: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_folder_is_named(simulated: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="out=FOLDER"):
-        pretrain(_plan(phantoms, tmp_path / "file" / "run"))
+        pretrain(_plan(simulated, tmp_path / "file" / "run"))
 
 
-def test_two_runs_cannot_write_into_one_folder(phantoms: Path, tmp_path: Path) -> None:
+def test_two_runs_cannot_write_into_one_folder(simulated: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from luxvox.pretrain.run import _claim;"
         "lock = _claim(Path(sys.argv[1]), False); print('claimed', flush=True); sys.stdin.read()"
@@ -177,7 +179,7 @@ def test_two_runs_cannot_write_into_one_folder(phantoms: Path, tmp_path: Path) -
         assert other.stdout is not None
         assert other.stdout.readline() == b"claimed\n"
         with pytest.raises(InputError, match="another run is writing there"):
-            pretrain(_plan(phantoms, tmp_path / "run"), resume=True)
+            pretrain(_plan(simulated, tmp_path / "run"), resume=True)
         other.kill()  # a lock that outlived its run would forbid to resume it
     _claim(tmp_path / "run", resume=True).close()
 

@@ -50,13 +50,19 @@ def test_number_follows_the_density() -> None:
 
 
 def test_layers_bunch_the_cells() -> None:
-    grid = Grid((20, 60, 60), (6.0, 6.0, 6.0))
+    grid = Grid((40, 50, 50), (6.0, 6.0, 6.0))
 
     def unevenness(layering: float) -> float:
         spread = []
-        for seed in range(3):
-            drawn = _draw(seed, grid, layering=(layering, layering), layer_um=(150.0, 150.0))
-            blocks = (drawn.instances > 0).reshape(4, 5, 12, 5, 12, 5).mean(axis=(1, 3, 5))
+        for seed in range(4):
+            drawn = _draw(
+                seed,
+                grid,
+                layering=(layering, layering),
+                per_mm3=(8e3, 8e3),
+                layer_um=(200.0, 200.0),
+            )
+            blocks = (drawn.instances > 0).reshape(4, 10, 5, 10, 5, 10).mean(axis=(1, 3, 5))
             spread.append(blocks.std() / blocks.mean())
         return float(np.mean(spread))
 

@@ -121,7 +121,7 @@ def test_words_of_neuropil_follow_from_what_was_drawn() -> None:
         "pattern": "in layers of different brightness",
     }
     words = neuropil_words(NeuropilPlan("compartments", 80.0, 6e4, 1.0))
-    assert words["amount"] == "riddled with dark holes"
+    assert words["amount"] == "perforated"
     assert words["size"] == "fine"
 
 
