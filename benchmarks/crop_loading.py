@@ -182,7 +182,9 @@ def run(folder: Path, given: Path | None, patches: int, turns: int, batches: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file; printed too")
-    parser.add_argument("--data", type=Path, help="folder with 96^3 .nii.gz patches; else made-up volumes")
+    parser.add_argument(
+        "--data", type=Path, help="folder with 96^3 .nii.gz patches; else made-up volumes"
+    )
     parser.add_argument("--patches", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batches", type=int, default=2, help=f"of {BATCH} crops, per turn")

@@ -1,6 +1,6 @@
 """What is learnt on simulated volumes alone is worth on real ones: a small U-Net against Otsu.
 
-For each structure a MONAI U-Net (InstanceNorm, 16-32-64-128 channels) sees simulated crops only,
+For each structure a MONAI U-Net (InstanceNorm, 12-24-48-96 channels) sees simulated crops only,
 for a given time on a given number of threads. On real labelled crops its Dice, at the threshold
 0.5, stands beside that of an Otsu threshold on the smoothed crop; its smoothing is chosen on the
 very crops that it is tested on, which favours it.
@@ -75,10 +75,16 @@ def otsu(image: np.ndarray, sigma: float) -> np.ndarray:
 def make_net() -> torch.nn.Module:
     from monai.networks.nets.unet import UNet
 
-    return UNet(
-        spatial_dims=3, in_channels=1, out_channels=1, channels=(16, 32, 64, 128),
+    net = UNet(
+        spatial_dims=3, in_channels=1, out_channels=1, channels=(12, 24, 48, 96),
         strides=(2, 2, 2), num_res_units=1, norm="INSTANCE",
     )  # fmt: skip
+    # Structures are rare: start from "no", as focal losses do (arXiv 1708.02002, 4.1).
+    biases = [p for name, p in net.named_parameters() if name.endswith("bias") and p.numel() == 1]
+    with torch.no_grad():
+        for bias in biases:
+            bias.fill_(-3.0)
+    return net
 
 
 def train(
@@ -89,8 +95,11 @@ def train(
 
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    net, loss_of = make_net().train(), DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor(5.0))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
+    net, loss_of = (
+        make_net().train(),
+        DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor(5.0)),
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=1e-3)
     recipe = SimulateRecipe(size=CROP, structures=(name,))
     rng, bank, coming, number = np.random.default_rng(0), [], [], 0
     start, steps = time.monotonic(), 0
@@ -102,7 +111,7 @@ def train(
             bank.append(coming.pop(0).result())
         bank = bank[-400:]
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1.0, steps / 50 + 0.02) * min(1.0, 4 * (1 - passed) + 0.01)
+            group["lr"] = 4e-3 * min(1.0, steps / 50 + 0.02) * min(1.0, 4 * (1 - passed) + 0.01)
         # Crops with more to learn from come more often; none is left out.
         weight = np.sqrt([label.mean() + 1e-3 for _, label in bank])
         picked = rng.choice(len(bank), size=BATCH, p=weight / weight.sum())

@@ -41,15 +41,32 @@ def init_linear(linear: nn.Linear) -> nn.Linear:
     return linear
 
 
+class ScaledLinear(nn.Linear):
+    """A linear layer followed by LayerScale (arXiv 2103.17239): one factor for each output.
+
+    The factors are multiplied into the weights, which are fewer than the outputs of a batch.
+    """
+
+    def __init__(self, width_in: int, width_out: int, bias: bool, scale: float) -> None:
+        super().__init__(width_in, width_out, bias=bias)
+        self.scale = nn.Parameter(torch.full((width_out,), scale))
+        init_linear(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        bias = None if self.bias is None else self.bias * self.scale
+        return F.linear(input, self.weight * self.scale[:, None], bias)
+
+
 class Attention(nn.Module):
     """Self-attention with queries and keys normalised per head, and a learned sharpness each."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, layer_scale: float) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, width // heads
         self.qkv = init_linear(nn.Linear(width, 3 * width, bias=False))
         self.sharpness = nn.Parameter(torch.ones(heads, 1))
-        self.proj = init_linear(nn.Linear(width, width))
+        self.proj = ScaledLinear(width, width, bias=True, scale=layer_scale)
 
     def forward(self, x: Tensor, table: RotaryTable, key_mask: Tensor | None) -> Tensor:
         """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
@@ -79,24 +96,26 @@ class Block(nn.Module):
         from timm.layers.drop import DropPath
 
         self.norm1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        self.scale1 = nn.Parameter(torch.full((width,), layer_scale))
+        self.attention = Attention(width, heads, layer_scale)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = make_swiglu(width, mlp_ratio)
-        self.scale2 = nn.Parameter(torch.full((width,), layer_scale))
+        self.mlp = make_swiglu(width, mlp_ratio, layer_scale)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor, table: RotaryTable, key_mask: Tensor | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]; key_mask [B, T] bool, True = may be attended to."""
-        branch = self.drop_path(self.attention(self.norm1(x), table, key_mask))
-        x = torch.addcmul(x, branch, self.scale1)
-        return torch.addcmul(x, self.drop_path(self.mlp(self.norm2(x))), self.scale2)
+        x = x + self.drop_path(self.attention(self.norm1(x), table, key_mask))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
+def make_swiglu(width: int, mlp_ratio: float, layer_scale: float | None = None) -> nn.Module:
     """timm's SwiGLU (arXiv 2002.05202) without biases, hidden width a multiple of 8.
 
     Gate and value come from one product: on a CPU, two narrower ones take longer.
+
+    Args:
+        width: of the tokens.
+        mlp_ratio: hidden width over that.
+        layer_scale: first value of LayerScale on what comes out; None leaves it away.
     """
     from timm.layers.mlp import SwiGLUPacked
 
@@ -105,5 +124,8 @@ def make_swiglu(width: int, mlp_ratio: float) -> nn.Module:
     for part in mlp.fc1.weight.chunk(2):  # each as a layer of its own
         nn.init.xavier_uniform_(part)
     assert isinstance(mlp.fc2, nn.Linear)
-    init_linear(mlp.fc2)
+    if layer_scale is None:
+        init_linear(mlp.fc2)
+    else:
+        mlp.fc2 = ScaledLinear(hidden, width, bias=False, scale=layer_scale)
     return mlp
