@@ -42,7 +42,8 @@ def write_sheet(simulated: Path, real: Sequence[str]) -> Path:
         InputError: a list or a volume cannot be read, or the picture cannot be written.
     """
     drawn = read_dataset(simulated).rows
-    others = [row for source in real for row in read_dataset(source).rows]
+    # A volume that stands in several lists is shown once.
+    others = list({row.image: row for source in real for row in read_dataset(source)}.values())
     rows = []
     for name, structure in CATALOGUE.items():
         ours = [row for row in drawn if row.class_name == name][:_TILES]

@@ -32,7 +32,10 @@ class Tile:
 def contact_sheet(
     rows: Sequence[tuple[str, Sequence[Tile], Sequence[Tile]]], theme: Theme = LIGHT
 ) -> bytes:
-    """Draw every volume as its middle plane, with the xz plane below in true proportions.
+    """Draw every volume from above, with the xz plane below in true proportions.
+
+    From above means the brightest voxel of the middle third of the planes: one plane alone often
+    misses sparse structures.
 
     Args:
         rows: (name, simulated volumes, real volumes) of each structure.
@@ -67,17 +70,19 @@ def _draw(
     volume = tile.volume.astype(np.float32)
     low, high = np.percentile(volume, [_BLACK, _WHITE])
     along, down, across = tile.voxel_size_um or (1.0, 1.0, 1.0)
-    middle = [n // 2 for n in volume.shape]
+    row, third = volume.shape[1] // 2, max(1, volume.shape[0] // 3)
+    slab = volume[third : 2 * third].max(axis=0) if third > 1 else volume[volume.shape[0] // 2]
     deep = min(0.6, volume.shape[0] * along / (volume.shape[2] * across))
     planes = (
-        (volume[middle[0]], _SIDE, 0.0, down / across),
-        (volume[:, middle[1]], deep * _SIDE, _SIDE + 0.03, along / across),
+        (slab, _SIDE, 0.0, down / across),
+        (volume[:, row], deep * _SIDE, _SIDE + 0.03, along / across),
     )
     for plane, tall, below, aspect in planes:
         axes = figure.add_axes((x, (top - below - tall) / height, _SIDE / width, tall / height))
         # A deep xz plane is cut at its place on the sheet, not squeezed.
         rows = max(1, min(plane.shape[0], round(plane.shape[1] * tall / _SIDE / aspect)))
-        axes.imshow(plane[:rows], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect)
+        white = max(high, float(np.percentile(plane, _WHITE)), low + 1e-6)
+        axes.imshow(plane[:rows], cmap="gray", vmin=low, vmax=white, aspect=aspect)
         axes.axis("off")
     figure.text(
         x,
