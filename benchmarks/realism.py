@@ -36,6 +36,7 @@ from luxvox.data.manifest import open_row, read_dataset
 from luxvox.data.optics import OpticsRanges
 from luxvox.data.synthetic.recipe import SimulateRecipe
 from luxvox.data.synthetic.sample import make_sample
+from luxvox.report.contact_sheet import Tile, contact_sheet
 
 TITLES = {
     "nuclei": ("nuclei", "nucleus"),
@@ -59,6 +60,7 @@ LEFT_OUT: dict[str, dict] = {
     "diffraction": {"na": (1.2, 1.2), "sheet_waist_um": (1.0, 1.0), "defocus_um": (0.0, 0.0)},
 }
 
+TILES = 4  # crops of each kind on the contact sheet
 SPECTRUM_BINS, QUANTILES = 16, np.linspace(0.5, 99.9, 20)
 
 
@@ -162,7 +164,8 @@ def compare(
             effect: probe(real, groups, simulated(name, count, 11, pool, **changes))
             for effect, changes in LEFT_OUT.items()
         }
-    return result | {"_real": real, "_simulated": band, "_groups": groups}
+    shown = [crop for _, crop in found][:: max(1, len(found) // TILES)][:TILES]
+    return result | {"_real": real, "_simulated": band, "_groups": groups, "_crops": shown}
 
 
 def draw(results: dict[str, dict], path: Path) -> None:
@@ -189,6 +192,26 @@ def draw(results: dict[str, dict], path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
+def draw_sheet(results: dict[str, dict], path: Path) -> None:
+    """Crops of both kinds, with the figures of their structure above them."""
+    rows = []
+    for name, result in results.items():
+        recipe = SimulateRecipe(size=SIZE, structures=(name,))
+        samples = [make_sample(recipe, 11, number) for number in range(TILES)]
+        ours = [
+            Tile(sample.image, sample.scene.grid.voxel_size_um, f"simulated {sample.number}")
+            for sample in samples
+        ]
+        theirs = [Tile(crop, None, f"real crop {n}") for n, crop in enumerate(result["_crops"])]
+        title = (
+            f"{name}: AUC {result['auc']:.2f}; crops in the band: spectra "
+            f"{result['spectrum']['crops_inside']:.0%}, histograms "
+            f"{result['histogram']['crops_inside']:.0%}"
+        )
+        rows.append((title, ours, theirs))
+    path.write_bytes(contact_sheet(rows))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -197,7 +220,7 @@ def main() -> None:
     parser.add_argument("--structures", default=",".join(TITLES))
     parser.add_argument("--count", type=int, default=80, help="simulated crops of a structure")
     parser.add_argument("--ablate", action="store_true", help="leave one effect out at a time")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file; a picture beside it")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file; two pictures beside it")
     arguments = parser.parse_args()
     results = {}
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -205,6 +228,7 @@ def main() -> None:
             results[name] = compare(arguments.real, name, arguments.count, arguments.ablate, pool)
     if arguments.out:
         draw(results, arguments.out.with_suffix(".png"))
+        draw_sheet(results, arguments.out.with_name(f"{arguments.out.stem}_sheet.png"))
     shown = {
         name: {key: value for key, value in result.items() if not key.startswith("_")}
         for name, result in results.items()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from luxvox.data.formats import zarr_writer
 from luxvox.data.formats.ome_zarr import missing_chunks
 from luxvox.data.formats.pyramid import reduce_mean, reduce_mode
 from luxvox.data.open import open_volume
-from luxvox.data.save import save_volume
+from luxvox.data.save import save_labels, save_volume
 
 SIZE = (6.0, 1.62, 1.62)
 
@@ -325,3 +326,37 @@ def test_masks_become_bytes(tmp_path, zyx) -> None:
     np.testing.assert_array_equal(volume.read()[0], zyx > 2**15)
     document = json.loads((path / "zarr.json").read_text())
     assert "image-label" in document["attributes"]["ome"]
+
+
+def test_labels_are_written_into_the_store_of_their_image(tmp_path):
+    store = tmp_path / "image.ome.zarr"
+    labels = np.zeros((6, 20, 24), np.uint16)
+    labels[2:4, 5:9, 3:20] = 7
+    for ngff in ("0.5", "0.4"):
+        save_volume(labels, store, voxel_size_um=(3.0, 1.0, 1.0), ngff=ngff, overwrite=True)
+        for name in ("cells", "a_second"):
+            where = save_labels(labels, store, name, voxel_size_um=(3.0, 1.0, 1.0), ngff=ngff)
+            volume = open_volume(where)
+            assert np.array_equal(volume.read()[0], labels)
+            assert volume.voxel_size_um == pytest.approx((3.0, 1.0, 1.0))
+        yaozarrs.validate_zarr_store(store)
+        nodes = list(Reader(parse_url(str(store)))())
+        found = {Path(str(node.zarr)).name.split()[0] for node in nodes}
+        assert found >= {"cells", "a_second"}
+
+
+def test_labels_that_cannot_be_written_are_refused(tmp_path):
+    labels = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises(InputError, match="write the image first"):
+        save_labels(labels, tmp_path / "none.ome.zarr", "cells", voxel_size_um=None)
+    store = save_volume(labels, tmp_path / "image.ome.zarr", voxel_size_um=None)
+    for name in ("../up", "two words", ""):
+        with pytest.raises(InputError, match="one word"):
+            save_labels(labels, store, name, voxel_size_um=None)
+    with pytest.raises(InputError, match="expected integers"):
+        save_labels(labels.astype(float), store, "cells", voxel_size_um=None)
+    save_labels(labels, store, "cells", voxel_size_um=None)
+    with pytest.raises(InputError, match="exists already"):
+        save_labels(labels, store, "cells", voxel_size_um=None)
+    save_labels(labels + 1, store, "cells", voxel_size_um=None, overwrite=True)
+    assert open_volume(store / "labels" / "cells").read().min() == 1

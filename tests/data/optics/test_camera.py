@@ -10,6 +10,7 @@ from luxvox.configs.errors import InputError
 from luxvox.data.optics import Optics, OpticsRanges, degrade, draw_optics, image, sharp_optics
 from luxvox.data.optics.camera import expose, mean_counts
 from luxvox.data.optics.path import detection, illumination
+from luxvox.data.optics.render import arriving_light
 from luxvox.data.optics.storage import store
 
 
@@ -186,3 +187,18 @@ def test_impossible_ranges_are_refused() -> None:
         OpticsRanges(na=(0.2, 1.4), index=(1.33, 1.5))
     with pytest.raises(ValueError, match="smaller number first"):
         OpticsRanges(na=(0.5, 0.2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_gpu_gives_the_cpus_light() -> None:
+    dye = torch.rand(2, 12, 40, 40, generator=noise())
+    drawn = [
+        draw_optics(OpticsRanges(stripes=(0.0, 0.0)), np.random.default_rng(i)) for i in (0, 1)
+    ]
+    lens = Optics.stack(drawn)
+    here = arriving_light(dye, (1.5, 1.0, 1.0), lens, noise(), 2, (1, 1, 2))
+    there = arriving_light(
+        dye.cuda(), (1.5, 1.0, 1.0), lens.to("cuda"), torch.Generator("cuda"), 2, (1, 1, 2)
+    )
+    assert torch.allclose(here, there.cpu(), atol=1e-4)
