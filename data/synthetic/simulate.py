@@ -98,6 +98,7 @@ def simulate(
             "of at least 1 and a seed of at least 0"
         )
     choose(recipe.structures)
+    _warn_thin_sheet(recipe)
     processes = min(count, workers or os.cpu_count() or 1)
     processes = _check_memory(recipe, processes)
     folder = _folder(Path(out).expanduser(), overwrite)
@@ -234,6 +235,16 @@ def _folder(folder: Path, overwrite: bool) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _warn_thin_sheet(recipe: SimulateRecipe) -> None:
+    """Say once, not in every process, that the thinnest sheet falls between the finest planes."""
+    sheet_um, plane_um = 2 * recipe.optics.sheet_waist_um[0], recipe.pixel_um[1]
+    if sheet_um < plane_um:
+        print(
+            f"warning: light sheets of {sheet_um:g} um are thinner than voxels of {plane_um:g} um: "
+            "what lies between two planes is not imaged; raise optics.sheet_waist_um"
+        )
 
 
 def _check_memory(recipe: SimulateRecipe, processes: int) -> int:

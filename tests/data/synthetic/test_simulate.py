@@ -114,6 +114,13 @@ def test_refusals_lose_nothing(tmp_path: Path) -> None:
         simulate(precious / "below", SMALL, count=1, seed=0)
 
 
+def test_a_sheet_thinner_than_a_voxel_is_warned_of(tmp_path: Path, capsys) -> None:
+    words = ["size=[4,8,8]", "optics.sheet_waist_um=[0.2,0.4]"]
+    with pytest.warns(UserWarning, match="thinner than the planes"):
+        simulate_command(tmp_path, count=1, seed=0, overrides=words, workers=1)
+    assert "thinner than voxels" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
