@@ -25,11 +25,12 @@ class VesselsRanges(Ranges):
     trunk_radius_um: Range = (4.0, 18.0)
     """um; penetrating and small pial vessels; our judgement."""
     capillary_radius_um: Range = (1.6, 3.0)
-    """um, mean of a volume; the brief's 1.5 to 3 um; our judgement."""
+    """um, mean of a volume; our judgement."""
     capillary_spread: float = 0.12
     """Standard deviation of a capillary's radius over the mean; our judgement."""
     capillary_m_per_mm3: Range = (0.4, 1.2)
-    """Length of the bed, m per mm3; masks of mouse brain give 0.9 to 1.0 (our measurement)."""
+    """Length of capillaries, m per mm3; our judgement. Skeletons of three masks of mouse brain gave
+    about 0.9 to 1.0, where their unstated voxel size is taken as 1.8 um."""
     trunks_alone: float = 0.1
     """Share of volumes without a bed, as with stains of arterioles; our judgement."""
     waviness: Range = (0.04, 0.14)
