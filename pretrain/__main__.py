@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..configs.explain import explain
-from ..configs.load import load_recipe
+from ..configs.load import find_recipe, load_recipe, read_yaml
 from ..configs.threads import let_threads_sleep
 
 
@@ -20,12 +20,18 @@ def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) ->
     Raises:
         InputError: anything that the user can mend.
     """
+    from .dense.recipe import DenseRecipe
+    from .dense.run import pretrain_dense
     from .recipe import PretrainRecipe
     from .run import pretrain
 
-    plan = load_recipe(recipe, PretrainRecipe, overrides)
+    dense = read_yaml(find_recipe(recipe)).get("stage") == "dense"
+    plan = load_recipe(recipe, DenseRecipe if dense else PretrainRecipe, overrides)
     try:
-        metrics = pretrain(plan, resume)
+        if isinstance(plan, DenseRecipe):
+            metrics = pretrain_dense(plan, resume)
+        else:
+            metrics = pretrain(plan, resume)
     except OSError as error:
         if error.filename is None:  # as a full disk leaves it when an open file is written
             error.filename = plan.out
@@ -33,7 +39,7 @@ def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) ->
     if is_main_process():
         stopped = metrics["steps"] < plan.steps
         state = f"stopped at step {metrics['steps']}, go on with --resume" if stopped else "done"
-        print(f"{state}: {plan.out}/report.html")
+        print(f"{state}: {plan.out}/{'metrics.json' if dense else 'report.html'}")
 
 
 def is_main_process() -> bool:

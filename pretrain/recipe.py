@@ -16,11 +16,13 @@ from ..models.sizes import SIZES, DecoderConfig
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Part(BaseModel):
+class RecipePart(BaseModel):
+    """A group of keys: frozen, unknown keys and infinities refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataRecipe(_Part):
+class DataRecipe(RecipePart):
     """Which volumes, and how crops are cut from them."""
 
     shorthand: ClassVar[str] = "source"  # `data=LIST` means `data.source=LIST`
@@ -34,7 +36,7 @@ class DataRecipe(_Part):
     augment: AugmentConfig = AugmentConfig()
 
 
-class EncoderRecipe(_Part):
+class EncoderRecipe(RecipePart):
     """Which network learns: our ViT by size, or one of MONAI's as a control."""
 
     shorthand: ClassVar[str] = "size"
@@ -56,7 +58,7 @@ class EncoderRecipe(_Part):
         return self
 
 
-class MaskingRecipe(_Part):
+class MaskingRecipe(RecipePart):
     """How tokens are hidden. The shares say how often each kind is drawn."""
 
     ratio: float = Field(default=0.75, gt=0, lt=1)
@@ -79,7 +81,7 @@ class MaskingRecipe(_Part):
         return self
 
 
-class ObjectiveRecipe(_Part):
+class ObjectiveRecipe(RecipePart):
     """Weights of the terms; `masked` scales the three reconstruction terms together."""
 
     masked: float = Field(default=1.0, ge=0)
@@ -95,7 +97,7 @@ class ObjectiveRecipe(_Part):
         return self
 
 
-class TextRecipe(_Part):
+class TextRecipe(RecipePart):
     """The sentence encoder and the shared space of images and captions."""
 
     folder: str | None = None  # a transformers folder; None is the package of the [text] extra
@@ -105,7 +107,7 @@ class TextRecipe(_Part):
     noise: float = Field(default=0.1, ge=0)  # relative to the norm of the frozen caption vector
 
 
-class OptimRecipe(_Part):
+class OptimRecipe(RecipePart):
     """AdamW with warm-up, a constant part and a decay at the end."""
 
     lr: float = Field(default=6e-4, gt=0)
@@ -116,8 +118,22 @@ class OptimRecipe(_Part):
     decay_share: float = Field(default=0.15, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
 
+    def rate(self, step: int, steps: int) -> float:
+        """Rate at `step` (0-based) of `steps`: linear warm-up, constant, linear decay to zero."""
+        warmup = round(self.warmup_share * steps)
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        start = self.decay_start(steps)
+        if step >= start:
+            return self.lr * (steps - step) / (steps - start + 1)
+        return self.lr
 
-class CheckpointRecipe(_Part):
+    def decay_start(self, steps: int) -> int:
+        """First step of the decay."""
+        return steps - round(self.decay_share * steps)
+
+
+class CheckpointRecipe(RecipePart):
     """When a run saves all that it needs to go on."""
 
     every_steps: int | None = Field(default=None, ge=1)
@@ -125,7 +141,7 @@ class CheckpointRecipe(_Part):
     keep: int = Field(default=2, ge=1)
 
 
-class EvaluateRecipe(_Part):
+class EvaluateRecipe(RecipePart):
     """What is measured on the held-back groups, and how often."""
 
     every_steps: int | None = Field(default=None, ge=1)  # None: at the end only
@@ -134,7 +150,7 @@ class EvaluateRecipe(_Part):
     max_volumes: int = Field(default=64, ge=1)
 
 
-class PretrainRecipe(_Part):
+class PretrainRecipe(RecipePart):
     """A whole pretraining run."""
 
     data: DataRecipe
@@ -171,14 +187,9 @@ class PretrainRecipe(_Part):
 
     def learning_rate(self, step: int) -> float:
         """Rate at `step` (0-based): linear warm-up, constant, then linear decay to zero."""
-        warmup = round(self.optim.warmup_share * self.steps)
-        if step < warmup:
-            return self.optim.lr * (step + 1) / warmup
-        if step >= self.decay_start:
-            return self.optim.lr * (self.steps - step) / (self.steps - self.decay_start + 1)
-        return self.optim.lr
+        return self.optim.rate(step, self.steps)
 
     @property
     def decay_start(self) -> int:
         """First step of the decay; a checkpoint is kept there so that a run can be lengthened."""
-        return self.steps - round(self.optim.decay_share * self.steps)
+        return self.optim.decay_start(self.steps)

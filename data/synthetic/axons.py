@@ -49,7 +49,7 @@ class AxonsRanges(Ranges):
     )
     """Few thick fibres."""
     bouton_every_um: Range = (3.0, 30.0)
-    """um between swellings of a volume's axons; the brief's 3 to 30 um; our judgement."""
+    """um between swellings of a volume's axons; our judgement."""
     bouton_gain: Range = (1.3, 2.5)
     """How much wider an axon is at a swelling; our judgement."""
     bouton_um: Range = (0.4, 1.0)

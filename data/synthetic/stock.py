@@ -71,7 +71,8 @@ class SimulatedBatch:
 
     Attributes:
         image: [B, 1, Z, Y, X] float32, normalised as in training on real volumes.
-        clean: [B, 1, Z, Y, X] float32, the dye, on the scale of `image` before noise and blur.
+        clean: [B, 1, Z, Y, X] float32, the dye in the counts that it would give without blur, noise
+            and loss, normalised with the same level and spread: what `image` should have been.
         labels: [B, Z, Y, X] uint8, one bit for each structure, in the order of `STRUCTURES`.
         centreline: [B, Z, Y, X] uint8, the same for the middle of tubes.
         main: [B] int64, which structure the scene is about.
@@ -177,11 +178,11 @@ class SceneStock:
         light = arriving_light(density, pitch, optics, noise, step, self.recipe.scene.nodes)
         counts = store(expose(light, optics, noise), optics)[:, None]
         level, spread = tissue_level(counts)
-        clean = density[:, step // 2 :: step][:, None]
-        gain = (optics.photons * optics.counts_per_photon)[:, None, None, None, None]
+        gain, base = _response(counts[:, 0], light)
+        clean = gain * density[:, step // 2 :: step] + base
         return SimulatedBatch(
             image=torch.asinh((counts - level) / spread),
-            clean=torch.asinh(clean * gain / spread),
+            clean=torch.asinh((clean[:, None] - level) / spread),
             labels=labels,
             centreline=centreline,
             main=torch.tensor([scene.main for scene in chosen], device=self.device),
@@ -191,6 +192,18 @@ class SceneStock:
             voxel_size_um=torch.tensor(size, device=self.device).expand(len(chosen), 3),
             optics=optics,
         )
+
+
+def _response(counts: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts for a unit of light, and without light: [B, 1, 1, 1] each.
+
+    Fitted, because storage may have subtracted and rescaled what the camera gave.
+    """
+    axes = (1, 2, 3)
+    away = light - light.mean(axes, keepdim=True)
+    variance = away.square().mean(axes, keepdim=True).clamp(min=1e-12)
+    gain = ((away * counts).mean(axes, keepdim=True) / variance).clamp(min=0)
+    return gain, counts.mean(axes, keepdim=True) - gain * light.mean(axes, keepdim=True)
 
 
 def tissue_level(counts: Tensor) -> tuple[Tensor, Tensor]:

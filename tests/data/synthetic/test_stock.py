@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from luxvox.data.normalize import MAD_TO_SIGMA
+from luxvox.data.optics import OpticsRanges
 from luxvox.data.synthetic.recipe import SceneRanges, SimulateRecipe
 from luxvox.data.synthetic.stock import STRUCTURES, SceneStock, StockRecipe, tissue_level
 
@@ -70,6 +71,26 @@ def test_scenes_are_renewed_and_optics_differ_at_every_draw(stock: SceneStock) -
     assert not torch.equal(one.optics.na, later.optics.na)
     stock.batch(40, 2)  # the tenth scene is the oldest by then
     assert min(number for kind, number in stock._kept if kind == 0) >= 10
+
+
+def test_the_clean_volume_is_what_the_image_should_have_been() -> None:
+    scene = RECIPE.scene.model_copy(
+        update={
+            "optics": OpticsRanges(
+                na=(1.2, 1.2), sheet_waist_um=(1.0, 1.0), photons=(1e5, 1e5),
+                counts_per_photon=(0.4, 0.4),
+                defocus_um=(0.0, 0.0), haze=(0.0, 0.0), scatter_um_per_mm=(0.0, 0.0),
+                stripes=(0.0, 0.0), resampled=0.0, bits_12=0.0,
+            )
+        }
+    )  # fmt: skip
+    good = RECIPE.model_copy(update={"scene": scene, "voxel_sizes_um": ((1.5, 1.5, 1.5),)})
+    for recipe, near in ((good, True), (RECIPE, False)):
+        with SceneStock(recipe, seed=5) as stock:
+            batch = stock.batch(0, 4)
+        error = (batch.image - batch.clean).square().mean((1, 2, 3, 4))
+        share = error / batch.clean.var(dim=(1, 2, 3, 4))
+        assert (float(share.median()) < 0.15) is near
 
 
 def test_level_and_spread_ignore_bright_structures() -> None:

@@ -1,0 +1,1 @@
+"""Metrics, one family a file; numpy in, plain numbers out."""

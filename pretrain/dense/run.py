@@ -1,0 +1,274 @@
+"""One run of stage B from recipe to weights: build, resume, train, evaluate, write."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ...configs.errors import InputError
+from ...data.synthetic.catalogue import CATALOGUE
+from ...data.synthetic.stock import STRUCTURES, SceneStock
+from ...models.checkpoint import load_weights, save_weights
+from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
+from ...models.text import TextTower
+from ..ema import Ema
+from ..masking import draw_masks
+from ..optimizer import make_optimizer
+from ..outcome import NORMALISATION, write_metrics
+from ..state import (
+    Position,
+    find_latest,
+    folder_name,
+    gather_state,
+    prune,
+    read_state,
+    restore_state,
+    write_checkpoint,
+)
+from ..stop import StopRequests
+from .evaluate import on_real, on_simulated
+from .objective import DensePretrainModel, dense_config
+from .recipe import DenseRecipe
+from .targets import ask, condition_of, structure_words
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_SHOWN = ("segment", "restore", "masked")
+
+
+def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
+    """Run a recipe of stage B.
+
+    Args:
+        recipe: the whole plan; `out` receives recipe.yaml, history.jsonl, checkpoints/,
+            metrics.json and weights/.
+        resume: go on from the newest checkpoint; without one the run starts afresh.
+
+    Returns:
+        What stands in metrics.json.
+
+    Raises:
+        InputError: weights to start from, output folder or checkpoint are not as needed.
+    """
+    from accelerate import Accelerator
+
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=recipe.device == "cpu")
+    run = claim_run(Path(recipe.out), recipe, resume)
+    tower = TextTower(recipe.text_folder)
+    words = structure_words(tower).to(accelerator.device)
+    model, architecture = build_dense(recipe, tower.width)
+    optimizer = make_optimizer(model, recipe.optim)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    bare = accelerator.unwrap_model(model)
+    ema = Ema(bare, recipe.optim.ema)
+    position = Position(0, recipe.steps, recipe.optim.decay_start(recipe.steps))
+    latest = find_latest(run / "checkpoints", recipe.steps) if resume else None
+    if latest is not None:
+        state, reached = read_state(latest, architecture)
+        restore_state(bare, optimizer, ema, state)
+        position = replace(reached, steps=recipe.steps)
+        print(f"going on from step {position.step} ({latest})")
+    start = position.step
+
+    def save(now: Position) -> None:
+        state = gather_state(bare, optimizer, ema)
+        write_checkpoint(run / "checkpoints" / folder_name(now.step), state, now, architecture)
+        prune(run / "checkpoints", recipe.checkpoint.keep)
+
+    with StopRequests(recipe.checkpoint.every_minutes).listening() as stops:
+        position, rate = _train(
+            recipe, accelerator, model, optimizer, ema, words, position, stops, save, run
+        )
+    save(position)
+    metrics: dict[str, Any] = {
+        "steps": position.step,
+        "resumed_from_step": start,
+        "num_processes": accelerator.num_processes,
+        "crops_per_second": rate,
+        "seconds": position.seconds,
+    }
+    with ema.swapped(bare):
+        bare.eval()
+        metrics |= on_simulated(bare.dense, recipe, words, accelerator.device)
+        if recipe.evaluate.real:
+            rows = on_real(bare.dense, recipe.evaluate.real, tower, recipe.stock.crop)
+            (run / "real.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            for name in sorted({str(row["structure"]) for row in rows.values()}):
+                values = [float(row["dice"]) for row in rows.values() if row["structure"] == name]
+                metrics[f"val/real_dice_{name.replace(' ', '_')}"] = sum(values) / len(values)
+        _write_weights(run, recipe, bare, architecture, metrics)
+    write_metrics(run, metrics)
+    return metrics
+
+
+def build_dense(recipe: DenseRecipe, text_dim: int) -> tuple[DensePretrainModel, dict[str, Any]]:
+    """The model, started from stage A where the recipe says so, and its architecture.
+
+    Raises:
+        InputError: `init` holds no weights of a ViT that this luxvox can build.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    encoder, decoder = SIZES[recipe.encoder], recipe.decoder
+    if recipe.init is not None:
+        folder = Path(recipe.init)
+        folder = folder / "weights" if (folder / "weights").is_dir() else folder
+        tensors, config = load_weights(folder)
+        parts = config["architecture"]
+        if parts["encoder_name"] != "vit":
+            raise InputError(
+                f"{folder}: weights of {parts['encoder_name']!r}, expected a ViT; the dense model "
+                "reads tokens, so give a run with encoder.name=vit"
+            )
+        encoder = EncoderConfig(**parts["encoder"])
+        decoder = DecoderConfig(**parts["decoder"])
+    dense = dense_config(encoder, text_dim)
+    model = DensePretrainModel(encoder, dense, decoder, recipe.objective)
+    for prefix, module in (("encoder.", model.dense.encoder), ("decoder.", model.decoder)):
+        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        if own:
+            module.load_state_dict(own, strict=True)
+    return model, {
+        "encoder_name": "vit",
+        "encoder": encoder.model_dump(mode="json"),
+        "dense": dense.model_dump(mode="json"),
+        "decoder": decoder.model_dump(mode="json"),
+    }
+
+
+def claim_run(run: Path, recipe: DenseRecipe, resume: bool) -> Path:
+    """Make the run folder and write the recipe into it.
+
+    Raises:
+        InputError: it cannot be written, or holds another run.
+    """
+    import yaml
+
+    try:
+        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if not resume and any((run / "checkpoints").glob("step_*")):
+            raise InputError(
+                f"{run}: holds checkpoints of an earlier run; add --resume to go on with it, "
+                "or give another out=FOLDER"
+            )
+        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+        (run / "recipe.yaml").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{run}: the output folder cannot be written ({error.strerror}); "
+            "give another out=FOLDER"
+        ) from None
+    return run
+
+
+def _train(
+    recipe: DenseRecipe,
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema,
+    words: torch.Tensor,
+    position: Position,
+    stops: StopRequests,
+    save: Any,
+    run: Path,
+) -> tuple[Position, float]:
+    """The loop: everything of step s is a function of (seed, s), so a resumed run repeats it."""
+    bare = accelerator.unwrap_model(model)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    patch = bare.dense.encoder.config.patch
+    grid = tuple(side // p for side, p in zip(recipe.stock.crop, patch, strict=True))
+    began, first = time.monotonic(), position.step
+    history = (run / "history.jsonl").open("a", encoding="utf-8")
+    stock = SceneStock(recipe.stock, recipe.seed, str(accelerator.device), recipe.workers)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    with history, stock, Progress(*columns, TimeRemainingColumn()) as line:
+        task = line.add_task("dense", total=recipe.steps, completed=position.step)
+        while position.step < recipe.steps and not stops.stop:
+            step, started = position.step, time.monotonic()
+            batch = stock.batch(step * world + rank, recipe.batch_size)
+            asked = ask(batch, recipe.objective, recipe.seed, step * world + rank)
+            condition = condition_of(asked.structure, words, asked.wording)
+            index = (step * world + rank) * recipe.batch_size + torch.arange(recipe.batch_size)
+            extent = torch.tensor(recipe.stock.crop).expand(recipe.batch_size, 3)
+            masks = draw_masks(index, extent, grid, patch, recipe.masking, recipe.seed)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(step)
+            model.train()
+            optimizer.zero_grad(set_to_none=True)
+            with accelerator.autocast():
+                terms = model(batch, asked, condition, masks.to(accelerator.device))
+            accelerator.backward(terms["loss"])
+            norm = accelerator.clip_grad_norm_(model.parameters(), recipe.optim.clip)
+            assert norm is not None
+            finite = math.isfinite(float(norm))
+            if finite:
+                optimizer.step()
+                ema.update(bare, step)
+            position = replace(
+                position,
+                step=step + 1,
+                skipped_steps=position.skipped_steps + (not finite),
+                seconds=position.seconds + time.monotonic() - started,
+            )
+            numbers = {name: float(term.detach()) for name, term in terms.items()}
+            history.write(json.dumps({"step": step + 1, **numbers}) + "\n")
+            shown = "  ".join(f"{n} {numbers[n]:.3f}" for n in _SHOWN if n in numbers)
+            line.update(task, completed=step + 1, description=f"dense  {shown}")
+            stops.agree(accelerator.device)
+            every = recipe.checkpoint.every_steps
+            if stops.save or (every and position.step % every == 0):
+                save(position)
+                stops.saved()
+    done = (position.step - first) * recipe.batch_size * world
+    return position, done / max(time.monotonic() - began, 1e-9)
+
+
+def _write_weights(
+    run: Path,
+    recipe: DenseRecipe,
+    model: DensePretrainModel,
+    architecture: dict[str, Any],
+    metrics: dict[str, Any],
+) -> None:
+    sizes = recipe.stock.voxel_sizes_um
+    config = {
+        "architecture": architecture | {"crop_shape": list(recipe.stock.crop)},
+        "normalisation": NORMALISATION,
+        "voxel_size_range_um": [
+            [min(size[axis] for size in sizes) for axis in range(3)],
+            [max(size[axis] for size in sizes) for axis in range(3)],
+        ],
+        "stains": [],
+        "structures": [CATALOGUE[name].title for name in STRUCTURES],
+        "recipe": recipe.model_dump(mode="json"),
+        "data": {"source": "simulated", "structures": list(STRUCTURES)},
+        "licence": "Apache-2.0",
+    }
+    table = "\n".join(
+        f"| {name.removeprefix('val/')} | {value:.3f} |"
+        for name, value in sorted(metrics.items())
+        if name.startswith("val/")
+    )
+    card = f"""# Dense weights pretrained with luxvox (stage B)
+
+Encoder, detail stream, dense decoder and heads, {recipe.steps} steps on simulated volumes; started
+from {recipe.init or "nothing"}. Finds a structure by its name, restores, and is meant as the start
+for few-label tasks. Not for diagnosis.
+
+| measured | value |
+|---|---|
+{table}
+"""
+    tensors = {name: tensor for name, tensor in model.state_dict().items()}
+    save_weights(run / "weights", tensors, config, card)

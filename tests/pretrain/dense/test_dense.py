@@ -1,0 +1,142 @@
+"""Stage B: what is asked, what is learnt, and that a stopped run goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from luxvox.configs.errors import InputError
+from luxvox.configs.load import load_recipe
+from luxvox.data.optics import Optics, sharp_optics
+from luxvox.data.synthetic.stock import STRUCTURES, SimulatedBatch
+from luxvox.models.checkpoint import load_weights
+from luxvox.pretrain.dense.evaluate import heads_of, segment_row
+from luxvox.pretrain.dense.recipe import DenseObjectiveRecipe, DenseRecipe
+from luxvox.pretrain.dense.run import build_dense, pretrain_dense
+from luxvox.pretrain.dense.targets import ask, condition_of, optics_targets
+from luxvox.pretrain.recipe import PretrainRecipe
+from luxvox.pretrain.run import pretrain
+
+NUCLEI, VESSELS, AXONS = (STRUCTURES.index(name) for name in ("nuclei", "vessels", "axons"))
+SMALL = (
+    "threads=1", "batch_size=2", "stock.scene_size=[16,32,32]", "stock.crop=[16,32,32]",
+    "stock.scenes=3", "stock.voxel_sizes_um=[[1.5,1.5,1.5]]", "evaluate.batches=1", "device=cpu",
+    "stock.scene.structures=[nuclei,vessels]",
+)  # fmt: skip
+
+
+def plan(out: Path, *words: str) -> DenseRecipe:
+    return load_recipe("dense_cpu", DenseRecipe, [*SMALL, f"out={out}", *words])
+
+
+def batch_of(count: int = 64) -> SimulatedBatch:
+    """Crops with nuclei (main, stained), vessels (stained) and axons that are there but dark."""
+    labels = torch.zeros(count, 4, 4, 4, dtype=torch.uint8)
+    labels[:, 0] |= 1 << NUCLEI
+    labels[:, 1] |= 1 << VESSELS
+    labels[:, 2] |= 1 << AXONS
+    middle = torch.zeros_like(labels)
+    middle[:, 1, 2] |= 1 << VESSELS
+    image = torch.zeros(count, 1, 4, 4, 4)
+    optics = Optics.stack([sharp_optics(na=0.2 + 0.005 * i) for i in range(count)])
+    return SimulatedBatch(
+        image, image, labels, middle, torch.full((count,), NUCLEI),
+        torch.full((count,), (1 << NUCLEI) | (1 << VESSELS), dtype=torch.uint8),
+        torch.ones(count, 3), optics,
+    )  # fmt: skip
+
+
+def test_the_right_answer_is_that_of_the_structure_that_was_named() -> None:
+    batch = batch_of()
+    asked = ask(batch, DenseObjectiveRecipe(absent=0.2, unnamed=0.2), seed=1, step=2)
+    rows = {NUCLEI: 0, VESSELS: 1}
+    seen = set()
+    for number, bit in enumerate(asked.structure.tolist()):
+        seen.add(bit)
+        assert bit != AXONS  # there, but dark: never asked for
+        expected = torch.zeros(4, 4, 4, dtype=torch.uint8)
+        if bit == -1 or bit in rows:
+            expected[rows.get(bit, 0)] = 1
+        assert torch.equal(asked.labels[number], expected)
+        assert bool(asked.tube[number]) is (bit == VESSELS)
+        assert bool(asked.centreline[number].any()) is (bit == VESSELS)
+    assert {-1, NUCLEI, VESSELS} < seen
+    assert len(seen) > 4  # and some that are not there
+    again = ask(batch, DenseObjectiveRecipe(absent=0.2, unnamed=0.2), seed=1, step=2)
+    other = ask(batch, DenseObjectiveRecipe(absent=0.2, unnamed=0.2), seed=1, step=3)
+    assert torch.equal(asked.structure, again.structure)
+    assert not torch.equal(asked.structure, other.structure)
+
+
+def test_names_become_vectors_and_no_name_becomes_zeros() -> None:
+    words = torch.randn(len(STRUCTURES), 6, 5)
+    structure, wording = torch.tensor([2, -1, 0]), torch.tensor([3, 1, 0])
+    said = condition_of(structure, words, wording)
+    assert torch.equal(said[0], words[2, 3])
+    assert torch.equal(said[1], torch.zeros(5))
+    assert torch.equal(condition_of(structure, words)[0], words[2, 0])
+
+
+def test_optics_targets_follow_the_optics() -> None:
+    targets = optics_targets(batch_of())
+    assert targets.shape == (64, 4)
+    assert bool((targets[1:, 0] > targets[:-1, 0]).all())  # NA grows from sample to sample
+    assert float(targets[:, 2].std()) < 1e-5  # the sheet does not
+
+
+def test_a_run_learns_writes_and_goes_on_to_the_bit(tmp_path: Path) -> None:
+    metrics = pretrain_dense(plan(tmp_path / "whole", "steps=6", "checkpoint.every_steps=3"))
+    assert metrics["steps"] == 6
+    assert {"val/dice", "val/restore_error", "val/identity_error"} <= set(metrics)
+    history = [json.loads(line) for line in (tmp_path / "whole" / "history.jsonl").open()]
+    assert {"segment", "centreline", "restore", "optics", "masked", "loss"} < set(history[0])
+    # The same, ended after its third step, as by a kill, and resumed.
+    broken = tmp_path / "broken"
+    pretrain_dense(plan(broken, "steps=6", "checkpoint.every_steps=3"))
+    shutil.rmtree(broken / "checkpoints" / "step_00000006")
+    resumed = pretrain_dense(plan(broken, "steps=6", "checkpoint.every_steps=3"), resume=True)
+    assert resumed["resumed_from_step"] == 3
+    one, _ = load_weights(tmp_path / "whole" / "weights")
+    two, _ = load_weights(broken / "weights")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(InputError, match="--resume"):
+        pretrain_dense(plan(broken, "steps=6"))
+
+
+def test_stage_b_starts_from_stage_a(simulated: Path, tmp_path: Path) -> None:
+    words = [f"data={simulated}", f"out={tmp_path / 'a'}", "steps=2", "batch_size=4", "threads=1",
+             "data.crop.shape=[32,32,32]", "evaluate.crops_per_volume=1", "device=cpu",
+             "objective.text=0"]  # fmt: skip
+    pretrain(load_recipe("pretrain/demo", PretrainRecipe, words))
+    model, _ = build_dense(plan(tmp_path / "b", f"init={tmp_path / 'a'}"), 384)
+    tensors, _ = load_weights(tmp_path / "a" / "weights")
+    own = model.dense.encoder.state_dict()
+    assert all(torch.equal(own[name], tensors[f"encoder.{name}"]) for name in own)
+    kept = model.decoder.state_dict()
+    assert all(torch.equal(kept[name], tensors[f"decoder.{name}"]) for name in kept)
+    with pytest.raises(InputError, match="no model"):
+        build_dense(plan(tmp_path / "c", f"init={tmp_path / 'nowhere'}"), 384)
+
+
+def test_whole_volumes_are_segmented_also_thin_ones(simulated: Path, tmp_path: Path) -> None:
+    from luxvox.data.manifest import read_dataset
+    from luxvox.data.save import save_volume
+
+    model, _ = build_dense(plan(tmp_path), 384)
+    model.dense.eval()
+    assert heads_of(model.dense)
+    row = read_dataset(simulated).rows[0]
+    named = torch.randn(1, 384)
+    found = segment_row(model.dense, row, named, (16, 24, 24))
+    assert found.shape == (32, 32, 32)
+    assert 0 <= found.min() <= found.max() <= 1
+    thin = save_volume(np.random.default_rng(0).poisson(50.0, (5, 20, 30)).astype(np.uint16),
+                       tmp_path / "thin.ome.zarr", voxel_size_um=(4.0, 1.0, 1.0))  # fmt: skip
+    flat = read_dataset(thin).rows[0]
+    assert segment_row(model.dense, flat, named, (16, 16, 16)).shape == (5, 20, 30)
