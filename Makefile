@@ -22,8 +22,9 @@ demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/luxvox demo --out demo
 
+# Two processes with one thread each: most tests are too small for more.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
