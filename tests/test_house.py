@@ -128,9 +128,26 @@ def test_no_file_is_a_drawer_for_odds_and_ends():
     assert not names & {"utils", "util", "common", "helpers", "misc"}
 
 
+PRETRAIN = sorted((ROOT / "configs" / "pretrain").glob("*.yaml"))
+STAGE_A = [path for path in PRETRAIN if not path.name.startswith("dense_")]
+
+
 @pytest.mark.parametrize(
-    "recipe", sorted((ROOT / "configs" / "pretrain").glob("*.yaml")), ids=lambda path: path.name
+    "recipe",
+    [path for path in PRETRAIN if path not in STAGE_A]
+    + sorted((ROOT / "configs" / "simulate").glob("*.yaml")),
+    ids=lambda path: path.name,
 )
+def test_every_recipe_of_simulated_volumes_loads(recipe):
+    from luxvox.configs.load import load_recipe
+    from luxvox.data.synthetic.recipe import SimulateRecipe
+    from luxvox.pretrain.dense.recipe import DenseRecipe
+
+    model = SimulateRecipe if recipe.parent.name == "simulate" else DenseRecipe
+    assert load_recipe(recipe, model) == load_recipe(recipe.stem, model)
+
+
+@pytest.mark.parametrize("recipe", STAGE_A, ids=lambda path: path.name)
 def test_every_shipped_recipe_loads(recipe):
     from luxvox.configs.load import load_recipe
     from luxvox.pretrain.recipe import PretrainRecipe
