@@ -80,7 +80,7 @@ def describe(crop: np.ndarray) -> np.ndarray:
     spectrum = np.array([power[ring == number].mean() for number in range(SPECTRUM_BINS)])
     low, middle, high = np.percentile(crop, [0.5, 50, 99.9])
     quantiles = (np.percentile(crop, QUANTILES) - middle) / max(high - low, 1e-9)
-    return np.concatenate([np.log10(spectrum / spectrum.sum() + 1e-12), quantiles])
+    return np.concatenate([np.log10(spectrum / max(spectrum.sum(), 1e-12) + 1e-12), quantiles])
 
 
 def real_crops(lists: list[str], name: str, most: int) -> Iterator[tuple[str, np.ndarray]]:
