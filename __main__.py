@@ -218,10 +218,13 @@ def simulate(
 
     Example: `luxvox simulate sim --count 16 --seed 1 --structures nuclei,vessels size=96,96,96`
     """
+    from .data.manifest import read_dataset
     from .data.synthetic.simulate import simulate_command
 
     if real and not sheet:
         raise typer.BadParameter("--real names volumes for the sheet; add --sheet")
+    for source in real or []:
+        read_dataset(source)  # a wrong list is told before the work, not after
     table = simulate_command(
         out, count=count, seed=seed, structures=structures, format=format, overrides=overrides,
         workers=workers, overwrite=overwrite, recipe=recipe,

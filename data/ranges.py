@@ -7,6 +7,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from ..configs.errors import InputError
+
 
 def _ordered(span: tuple[float, float]) -> tuple[float, float]:
     if not span[0] <= span[1]:
@@ -30,5 +32,14 @@ def uniform(rng: np.random.Generator, span: Range) -> float:
 
 
 def log_uniform(rng: np.random.Generator, span: Range) -> float:
-    """A number from a range of positive numbers, all ratios alike: for densities and scales."""
+    """A number from a range of positive numbers, all ratios alike: for densities and scales.
+
+    Raises:
+        InputError: the range reaches to 0 or below.
+    """
+    if span[0] <= 0:
+        raise InputError(
+            f"range {span[0]:g} to {span[1]:g}: it is drawn by ratio, expected numbers above 0; "
+            "correct the range that you set"
+        )
     return float(np.exp(rng.uniform(np.log(span[0]), np.log(span[1]))))

@@ -68,6 +68,11 @@ class OpticsRanges(Ranges):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        for name, span in self:
+            if isinstance(span, tuple) and name not in _SIGNED:
+                least = "above" if name in _LOGARITHMIC else "at least"
+                if span[0] < 0 or (span[0] == 0 and name in _LOGARITHMIC):
+                    raise ValueError(f"{name} is {span[0]:g} to {span[1]:g}, expected {least} 0")
         check_lens(self.na[1], self.index[0], self.wavelength_um[0], self.sheet_waist_um[0])
         return self
 
@@ -76,6 +81,9 @@ _LOGARITHMIC = frozenset(
     "na sheet_waist_um detection_length_um illumination_length_um haze_um stripe_um photons "
     "background_photons counts_per_photon".split()
 )
+
+
+_SIGNED = frozenset("sheet_offset_um defocus_um tilt bow_per_mm drift index_mismatch".split())
 
 
 @dataclass(frozen=True)

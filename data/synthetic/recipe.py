@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from ..optics.settings import OpticsRanges
 from ..ranges import Range, Ranges
@@ -32,6 +34,9 @@ class SceneRanges(Ranges):
     specks: DebrisRanges = Field(default_factory=DebrisRanges)
 
 
+Nodes = Annotated[int, Field(ge=1)]
+
+
 class SimulateRecipe(Ranges):
     """A set of simulated volumes.
 
@@ -49,7 +54,15 @@ class SimulateRecipe(Ranges):
     pixel_um: Range = (0.6, 2.0)
     z_over_xy: Range = (1.0, 4.0)
     val_share: float = Field(default=0.25, ge=0, lt=1)
-    nodes: tuple[int, int, int] = (1, 1, 2)
+    nodes: tuple[Nodes, Nodes, Nodes] = (1, 1, 2)
     structure: StructureRanges = Field(default_factory=StructureRanges)
     scene: SceneRanges = Field(default_factory=SceneRanges)
     optics: OpticsRanges = Field(default_factory=OpticsRanges)
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        for name in ("pixel_um", "z_over_xy"):
+            low, high = getattr(self, name)
+            if low <= 0:
+                raise ValueError(f"{name} is {low:g} to {high:g}, expected numbers above 0")
+        return self

@@ -130,6 +130,11 @@ def test_a_sheet_thinner_than_a_voxel_is_warned_of(tmp_path: Path, capsys) -> No
         (["opticss.na=[0.2,0.5]"], "did you mean 'optics'"),
         (["structures=[vesels]"], "did you mean 'vessels'"),
         (["size=[0,8,8]"], "at least 1"),
+        (["optics.photons=[0,5]"], "photons is 0 to 5, expected above 0"),
+        (["optics.read_noise=[-1,5]"], "read_noise is -1 to 5, expected at least 0"),
+        (["pixel_um=[0,1]"], "pixel_um is 0 to 1"),
+        (["nodes=[0,1,1]"], "nodes"),
+        (["structures=[nuclei]", "structure.nuclei.per_mm3=[0,1]"], "drawn by ratio"),
     ],
 )
 def test_wrong_recipes_are_refused(tmp_path: Path, words: list[str], message: str) -> None:
