@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ..optics.settings import OpticsRanges
 from ..ranges import Range, Ranges
@@ -37,6 +37,11 @@ class SceneRanges(Ranges):
 Nodes = Annotated[int, Field(ge=1)]
 
 
+def _split(value: object) -> object:
+    """Read "96,96,96" as three numbers: brackets are a nuisance on a command line."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 class SimulateRecipe(Ranges):
     """A set of simulated volumes.
 
@@ -49,7 +54,7 @@ class SimulateRecipe(Ranges):
         nodes: kernels along (z, y, x) that the optics blend between.
     """
 
-    size: Shape = (96, 96, 96)
+    size: Annotated[Shape, BeforeValidator(_split)] = (96, 96, 96)
     structures: tuple[str, ...] = tuple(CATALOGUE)
     pixel_um: Range = (0.6, 2.0)
     z_over_xy: Range = (1.0, 4.0)

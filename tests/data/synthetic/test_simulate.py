@@ -12,6 +12,7 @@ import pytest
 import yaozarrs
 
 from luxvox.configs.errors import InputError
+from luxvox.configs.load import load_recipe
 from luxvox.data.audit import audit
 from luxvox.data.manifest import open_labels, open_row, read_dataset
 from luxvox.data.open import open_volume
@@ -112,6 +113,13 @@ def test_refusals_lose_nothing(tmp_path: Path) -> None:
         simulate(tmp_path / "new", huge, count=1, seed=0)
     with pytest.raises(InputError, match="cannot be written"):
         simulate(precious / "below", SMALL, count=1, seed=0)
+
+
+def test_a_size_is_read_with_and_without_brackets() -> None:
+    for size in ("size=8,24,16", "size=[8,24,16]", "size=8, 24, 16"):
+        assert load_recipe("brain", SimulateRecipe, [size]).size == (8, 24, 16)
+    with pytest.raises(InputError, match=r"size"):
+        load_recipe("brain", SimulateRecipe, ["size=8,x,16"])
 
 
 def test_a_sheet_thinner_than_a_voxel_is_warned_of(tmp_path: Path, capsys) -> None:
