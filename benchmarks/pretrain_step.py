@@ -2,7 +2,7 @@
 
 One step is forward and backward of the masked objective on random 64^3 crops, masks drawn inside.
 The two autoencoders have encoders alike (patch 8, width 192, depth 6, 3 heads, 75 % hidden) and
-decoders 96 wide: 4 layers for MONAI's, 2 for ours, as shipped (on real volumes 4 rebuilt no better;
+decoders 96 wide: 4 layers for MONAI's, 2 for ours, as shipped (4 rebuild slightly better;
 `ours_four_layers` has as many). All run in one process and take turns, so that a busy machine slows
 all.
 

@@ -89,7 +89,7 @@ def test_optics_targets_follow_the_optics() -> None:
     assert float(targets[:, 2].std()) < 1e-5  # the sheet does not
 
 
-def test_a_run_learns_writes_and_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_a_run_writes_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     metrics = pretrain_dense(plan(tmp_path / "whole", "steps=6", "checkpoint.every_steps=3"))
     assert metrics["steps"] == 6
     assert {"val/dice", "val/restore_error", "val/identity_error"} <= set(metrics)
