@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .block import Block, init_linear
 from .patch_embed import Grid, PatchEmbed, gather_patches, patchify, token_grid
-from .position import positions_of, rotary_table, token_pitch_um
+from .position import RotaryTable, positions_of, rotary_table, token_pitch_um
 from .sizes import EncoderConfig
 
 
@@ -140,6 +140,26 @@ class Encoder(nn.Module):
         Returns:
             Prefix tokens [B, R, D] and patch tokens [B, K, D].
         """
+        x, table, key_mask, count = self.enter(
+            patches, positions_um, pitch_um, acquisition, key_mask
+        )
+        for block in self.blocks:
+            x = self.run_block(block, x, table, key_mask)
+        x = self.norm(x)
+        return x[:, :count], x[:, count:]
+
+    def enter(
+        self,
+        patches: Tensor,
+        positions_um: Tensor,
+        pitch_um: Tensor,
+        acquisition: Tensor,
+        key_mask: Tensor | None = None,
+    ) -> tuple[Tensor, RotaryTable, Tensor | None, int]:
+        """What the first block gets: tokens with prefix, positions, mask, number of prefix tokens.
+
+        Arguments as `encode_patches`.
+        """
         tokens = self.patch_embed(patches)
         extra = self.extra_tokens.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
         prefix = torch.cat([extra[:, :1], acquisition.to(tokens.dtype), extra[:, 1:]], dim=1)
@@ -153,14 +173,16 @@ class Encoder(nn.Module):
         )
         if key_mask is not None:
             key_mask = nn.functional.pad(key_mask, (count, 0), value=True)
-        x = torch.cat([prefix, tokens], dim=1)
-        for block in self.blocks:
-            if self.checkpoint_activations and self.training:
-                x = checkpoint(block, x, table, key_mask, use_reentrant=False)
-            else:
-                x = block(x, table, key_mask)
-        x = self.norm(x)
-        return x[:, :count], x[:, count:]
+        return torch.cat([prefix, tokens], dim=1), table, key_mask, count
+
+    def run_block(
+        self, block: nn.Module, x: Tensor, table: RotaryTable, key_mask: Tensor | None
+    ) -> Tensor:
+        """One block: [B, T, D] -> [B, T, D]; recomputed in the backward pass where that is set."""
+        if self.checkpoint_activations and self.training:
+            x = checkpoint(block, x, table, key_mask, use_reentrant=False)  # pyright: ignore
+            return x
+        return block(x, table, key_mask)
 
 
 def _centre(positions_um: Tensor, key_mask: Tensor | None) -> Tensor:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from einops import rearrange
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from .encoder import Encoded, Encoder, known_voxel_size
 from .patch_embed import patchify, token_grid
-from .position import rotary_table, token_pitch_um, token_positions_um
+from .position import token_pitch_um, token_positions_um
 
 
 class EncoderFeatures(NamedTuple):
@@ -59,25 +57,12 @@ def encoder_features(
     voxel_size = known_voxel_size(voxel_size_um, spacing_known)
     pitch = token_pitch_um(config.patch, voxel_size)
     positions = token_positions_um(grid, config.patch, voxel_size)
-    tokens = encoder.patch_embed(patchify(crop, config.patch))
-    acquisition = encoder.acquisition(voxel_size_um, spacing_known).to(tokens.dtype)
-    extra = encoder.extra_tokens.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
-    x = torch.cat([extra[:, :1], acquisition, extra[:, 1:], tokens], dim=1)
-    prefix = x.shape[1] - tokens.shape[1]
-    # As in `Encoder.encode_patches`: the prefix tokens lie in the middle of the crop.
-    centred = positions - positions.mean(dim=1, keepdim=True)
-    table = rotary_table(
-        torch.nn.functional.pad(centred, (0, 0, prefix, 0)),
-        pitch,
-        config.width // config.heads,
-        config.wavelengths_um,
-    )
+    acquisition = encoder.acquisition(voxel_size_um, spacing_known)
+    patches = patchify(crop, config.patch)
+    x, table, key_mask, prefix = encoder.enter(patches, positions, pitch, acquisition)
     after = {}
     for number, block in enumerate(encoder.blocks, start=1):
-        if encoder.checkpoint_activations and encoder.training:
-            x = checkpoint(block, x, table, None, use_reentrant=False)
-        else:
-            x = block(x, table, None)
+        x = encoder.run_block(block, x, table, key_mask)
         if number in depths or number == len(encoder.blocks):
             after[number] = encoder.norm(x)
     last = after[len(encoder.blocks)]

@@ -31,7 +31,8 @@ class InstanceNorm(nn.Module):
             scale, shift = film.chunk(2, dim=1)
             weight, bias = weight * (1 + scale), bias * (1 + scale) + shift
         normal = F.layer_norm(x, x.shape[2:])
-        return torch.addcmul(bias[..., None, None, None], normal, weight[..., None, None, None])
+        weight, bias = (part.to(normal.dtype)[..., None, None, None] for part in (weight, bias))
+        return torch.addcmul(bias, normal, weight)
 
 
 class ResidualConv(nn.Module):

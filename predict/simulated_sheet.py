@@ -9,23 +9,12 @@ from pathlib import Path
 from ..configs.errors import InputError
 from ..data.manifest import open_row, read_dataset
 from ..data.row import Row
-from ..data.synthetic.catalogue import CATALOGUE
+from ..data.synthetic.catalogue import CATALOGUE, says
 from ..data.voxel import format_voxel_size
 from ..report.contact_sheet import Tile, contact_sheet
 
 _TILES = 4  # simulated, and as many real, of each structure
 _SIDE = 96  # voxels shown
-_WORDS = {
-    "nuclei": ("nucle",),
-    "vessels": ("vessel", "vascula"),
-    "axons": ("axon",),
-    "neurons": ("neuron", "cell bod"),
-    "microglia": ("microglia",),
-    "astrocytes": ("astrocyt", "gfap"),
-    "plaques": ("plaque", "amyloid"),
-    "neuropil": ("neuropil",),
-}
-"""What the `structure`, `stain` or `caption` of a real volume says where it shows a structure."""
 
 
 def write_sheet(simulated: Path, real: Sequence[str]) -> Path:
@@ -62,17 +51,13 @@ def write_sheet(simulated: Path, real: Sequence[str]) -> Path:
 def _showing(name: str, rows: Sequence[Row]) -> Iterator[Row]:
     """Real rows of a structure; of every group one first, then the others."""
     # What the list says of the structure counts before what a caption happens to mention.
-    said = [row for row in rows if _says(name, row.structure)]
-    said = said or [row for row in rows if not row.structure and _says(name, row.caption)]
+    said = [row for row in rows if says(row.structure, name)]
+    said = said or [row for row in rows if not row.structure and says(row.caption, name)]
     first: dict[str, Row] = {}
     for row in said:
         first.setdefault(row.group, row)
     yield from first.values()
     yield from (row for row in said if first[row.group] is not row)
-
-
-def _says(name: str, text: str | None) -> bool:
-    return any(word in (text or "").lower() for word in _WORDS[name])
 
 
 def _tile(row: Row, title: str) -> Tile:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
-import yaml
-
-from ..configs.errors import InputError
 from ..data.loader import make_loader
 from .build import build_learner, make_accelerator
+from .claim import claim_run, write_recipe
 from .corpus import open_corpus
 from .history import progress_line
 from .loop import train
 from .outcome import architecture_of
 from .recipe import PretrainRecipe
 from .recorder import Recorder
-from .state import Position, find_latest, read_state, restore_state, tidy
+from .state import Position, find_latest, read_state, restore_state
 
 
 def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | int]:
@@ -39,7 +35,7 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
     run = Path(recipe.out)
     accelerator = make_accelerator(recipe)
     main = accelerator.is_main_process
-    lock = _claim(run, resume) if main else None
+    lock = claim_run(run, resume) if main else None
     accelerator.wait_for_everyone()
     latest = find_latest(run / "checkpoints", recipe.steps) if resume else None
     corpus = open_corpus(recipe, shown=main)
@@ -53,7 +49,7 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
         if main:
             print(f"going on from step {position.step} ({latest})")
     if main:
-        _write_recipe(run, recipe)
+        write_recipe(run, recipe)
         (run / "skipped.json").write_text(json.dumps(corpus.skipped, indent=1), encoding="utf-8")
     accelerator.init_trackers("luxvox")
 
@@ -79,51 +75,3 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
     if lock is not None:
         lock.close()
     return metrics
-
-
-def _claim(run: Path, resume: bool) -> IO[str]:
-    """Make the run folder; a finished or running one is never overwritten by a fresh start.
-
-    Returns:
-        An open file, by which no other process can claim the folder until it is closed.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "checkpoints").mkdir(exist_ok=True)
-        lock = (run / ".lock").open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{run}: the output folder cannot be written ({error.strerror}); "
-            "give another out=FOLDER"
-        ) from None
-    if not _lock(lock):
-        raise InputError(
-            f"{run}: another run is writing there; wait for it, stop it, or give another out=FOLDER"
-        )
-    tidy(run / "checkpoints")
-    if not resume and any((run / "checkpoints").glob("step_*")):
-        raise InputError(
-            f"{run}: holds checkpoints of an earlier run; add --resume to go on with it, "
-            "or give another out=FOLDER"
-        )
-    return lock
-
-
-def _lock(file: IO[str]) -> bool:
-    """Lock a file until it is closed or this process ends, however; False where another has it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        # Not flock: that one would be inherited by loader processes, which outlive a SIGKILL.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some network folders cannot lock at all.
-        return error.errno not in (errno.EACCES, errno.EAGAIN)
-    return True
-
-
-def _write_recipe(run: Path, recipe: PretrainRecipe) -> None:
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    (run / "recipe.yaml").write_text(text, encoding="utf-8")

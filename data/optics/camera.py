@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .settings import Optics
+from .settings import Optics, per_voxel
 
 _HOT = 0.3  # a hot pixel is this share of the range brighter, on average
 
@@ -26,13 +26,17 @@ def expose(light: Tensor, optics: Optics, generator: torch.Generator) -> Tensor:
         [B, Z, Y, X] float32, whole numbers from 0 to 2^bits - 1.
     """
 
-    def of(name: str) -> Tensor:
-        return getattr(optics, name)[:, None, None, None]
-
-    photons = torch.poisson(light * of("photons") + of("background_photons"), generator=generator)
+    photons = torch.poisson(
+        light * per_voxel(optics.photons) + per_voxel(optics.background_photons),
+        generator=generator,
+    )
     noise = torch.randn(light.shape, generator=generator, device=light.device)
-    counts = photons * of("counts_per_photon") + of("offset") + noise * of("read_noise")
-    top = 2.0 ** of("bits") - 1
+    counts = (
+        photons * per_voxel(optics.counts_per_photon)
+        + per_voxel(optics.offset)
+        + noise * per_voxel(optics.read_noise)
+    )
+    top = 2.0 ** per_voxel(optics.bits) - 1
     counts = counts + top * _hot_pixels(light, optics, generator)
     return counts.round().clamp(min=0).minimum(top)
 
@@ -40,11 +44,10 @@ def expose(light: Tensor, optics: Optics, generator: torch.Generator) -> Tensor:
 def mean_counts(light: Tensor, optics: Optics) -> Tensor:
     """Counts without noise, hot pixels and rounding: [B, Z, Y, X] -> the same, differentiable."""
 
-    def of(name: str) -> Tensor:
-        return getattr(optics, name)[:, None, None, None]
-
-    photons = light * of("photons") + of("background_photons")
-    return (photons * of("counts_per_photon") + of("offset")).minimum(2.0 ** of("bits") - 1)
+    photons = light * per_voxel(optics.photons) + per_voxel(optics.background_photons)
+    return (photons * per_voxel(optics.counts_per_photon) + per_voxel(optics.offset)).minimum(
+        2.0 ** per_voxel(optics.bits) - 1
+    )
 
 
 def _hot_pixels(light: Tensor, optics: Optics, generator: torch.Generator) -> Tensor:
@@ -52,4 +55,4 @@ def _hot_pixels(light: Tensor, optics: Optics, generator: torch.Generator) -> Te
     shape = (len(light), 1, *light.shape[2:])
     chance = torch.rand(shape, generator=generator, device=light.device)
     size = torch.empty(shape, device=light.device).exponential_(generator=generator)
-    return torch.where(chance < optics.hot_pixels[:, None, None, None], _HOT * size, 0.0)
+    return torch.where(chance < per_voxel(optics.hot_pixels), _HOT * size, 0.0)

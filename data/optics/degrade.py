@@ -8,7 +8,7 @@ from torch import Tensor
 from .camera import expose
 from .light_sheet import Nodes
 from .render import arriving_light
-from .settings import Optics
+from .settings import Optics, per_voxel
 
 _FLOOR, _TOP = 0.01, 0.999  # quantiles of a volume taken as no dye, and as filled with dye
 _MOST_SAMPLED = 100_000
@@ -42,11 +42,10 @@ def degrade(
     light = arriving_light(density, voxel_size_um, optics, generator, 1, nodes)
     counts = expose(light, optics, generator)
 
-    def of(name: str) -> Tensor:
-        return getattr(optics, name)[:, None, None, None]
-
-    photons = (counts - of("offset")) / of("counts_per_photon") - of("background_photons")
-    return (photons / of("photons"))[:, None] * span + floor
+    photons = (counts - per_voxel(optics.offset)) / per_voxel(optics.counts_per_photon) - per_voxel(
+        optics.background_photons
+    )
+    return (photons / per_voxel(optics.photons))[:, None] * span + floor
 
 
 def _levels(volume: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .field import defocus_map, sheet_width_um
 from .psf import detection_psf
-from .settings import Optics, warn_thin_sheet
+from .settings import Optics, per_voxel, warn_thin_sheet
 
 Nodes = tuple[int, int, int]
 
@@ -168,7 +168,7 @@ def _transfer(
     ]
     sigma = optics.scatter_um_per_mm * (optics.depth_um + z_um) * 1e-3
     across = [torch.exp(-sigma.square()[:, None] * axis) for axis in bend[1:]]
-    share = optics.haze[:, None, None, None]
+    share = per_voxel(optics.haze)
     out = torch.fft.rfft(kernel * (1 - share), n=size[2], dim=3) * across[1][:, None, None]
     out = torch.fft.fft(out, n=size[1], dim=2) * across[0][:, None, :, None]
     out = torch.fft.fft(out, n=size[0], dim=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .field import axes_um
-from .settings import Optics
+from .settings import Optics, per_voxel
 
 _ABSORBERS = 1.5  # mean number of absorbers that each ray of the sheet has met at the far side
 
@@ -31,17 +31,16 @@ def illumination(
     device = optics.na.device
     _, y, x = axes_um(shape, pitch_um, device)
 
-    def of(name: str) -> Tensor:
-        return getattr(optics, name)[:, None, None, None]
-
     path = x + shape[2] * pitch_um[2] / 2
-    arriving = torch.exp(-path / of("illumination_length_um"))
+    arriving = torch.exp(-path / per_voxel(optics.illumination_length_um))
     edge = shape[1] * pitch_um[1] / 2
-    profile = 1 - of("unevenness") * (y / edge).square()
+    profile = 1 - per_voxel(optics.unevenness) * (y / edge).square()
     light = (arriving * profile).expand(-1, shape[0], -1, -1)
     if not bool((optics.stripes > 0).any()):
         return light
-    return light * torch.exp(-of("stripes") * _shadow_depth(optics, shape, pitch_um, generator))
+    return light * torch.exp(
+        -per_voxel(optics.stripes) * _shadow_depth(optics, shape, pitch_um, generator)
+    )
 
 
 def _shadow_depth(
@@ -62,7 +61,7 @@ def _shadow_depth(
         torch.fft.fftfreq(shape[0], pitch_um[0], device=device)[:, None],
         torch.fft.rfftfreq(shape[1], pitch_um[1], device=device),
     ]
-    width = 0.4 * optics.stripe_um[:, None, None, None]
+    width = 0.4 * per_voxel(optics.stripe_um)
     smooth = torch.exp(
         -2 * math.pi**2 * width.square() * (frequency[0].square() + frequency[1].square())
     )
@@ -74,9 +73,7 @@ def _shadow_depth(
     # Each ray meets its absorber inside the crop somewhere along x.
     where = torch.rand(len(optics), *shape[:2], 1, generator=generator, device=device) * _ABSORBERS
     column = torch.linspace(0, 1, shape[2], device=device)
-    met = torch.sigmoid(
-        (column - where) * shape[2] * pitch_um[2] / optics.stripe_um[:, None, None, None]
-    )
+    met = torch.sigmoid((column - where) * shape[2] * pitch_um[2] / per_voxel(optics.stripe_um))
     return math.sqrt(0.5) * (before[..., None] + inside[..., None] * met)
 
 

@@ -232,6 +232,11 @@ def sharp_optics(**changes: float) -> dict[str, float]:
     return ideal | changes
 
 
+def per_voxel(value: Tensor) -> Tensor:
+    """A parameter [B] as [B, 1, 1, 1], to meet volumes [B, Z, Y, X]."""
+    return value[:, None, None, None]
+
+
 def depth_of_field_um(na: Tensor, wavelength_um: Tensor, index: Tensor) -> Tensor:
     """Diffraction depth of field, n lambda / NA^2 (Inoue and Spring, Video Microscopy, 1997)."""
     return index * wavelength_um / na.square()

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from .settings import Optics
+from .settings import Optics, per_voxel
 
 _SAMPLED = 50_000
 _WHITE = 0.9995  # the quantile that 8-bit files show as white
@@ -30,10 +30,10 @@ def store(counts: Tensor, optics: Optics) -> Tensor:
     out = counts
     if bool((optics.smoothing_px > 0).any()):
         out = _smooth(out, optics.smoothing_px)
-    chosen = optics.subtracted[:, None, None, None]
+    chosen = per_voxel(optics.subtracted)
     if bool((chosen > 0).any()):
         out = torch.where(chosen > 0, (out - _quantile(out, chosen)).clamp(min=0), out)
-    squeezed = optics.eight_bit[:, None, None, None] > 0
+    squeezed = per_voxel(optics.eight_bit) > 0
     if bool(squeezed.any()):
         white = _quantile(out, torch.full_like(chosen, _WHITE)).clamp(min=1)
         out = torch.where(squeezed, (out * (255 / white)).clamp(max=255), out)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .glial_processes import directions, grow_processes, middle_of, paint_processes
 from .grid import Grid
-from .painter import Drawing, Painter
+from .painter import Drawing, Painter, by_owner
 from .randomness import (
     Range,
     Ranges,
@@ -129,17 +129,13 @@ def draw_astrocytes(grid: Grid, rng: np.random.Generator, ranges: AstrocytesRang
     stem_radius = rng.uniform(0.5 * (tip + most), most, len(owners))
     # GFAP bundles keep their width for long and end soon.
     radii = stem_radius[grown.root] + (tip - stem_radius[grown.root]) * grown.path**2
-    cell_of = owners[grown.root]
-    order = np.argsort(cell_of, kind="stable")
-    edges = np.searchsorted(cell_of[order], np.arange(count + 1))
     painter = Painter(grid)
-    for i in range(count):
+    for i, own in enumerate(by_owner(owners[grown.root], count)):
         half_axes = bodies[i] * rng.uniform(0.8, 1.2, 3)
         dye = float(brightness[i])
         painter.add_ellipsoid(
             somata[i], half_axes, random_turn(rng), i + 1, dye * plan.soma_staining
         )
-        own = order[edges[i] : edges[i + 1]]
         paint_processes(painter, grown.points_um[own], radii[own], grown.step_um, i + 1, dye)
     drawing = painter.drawing()
     if plan.sponge > 0:

@@ -101,7 +101,7 @@ def _paint(
         painter.add_dye(points[thin], amount, fibre.axon)
         for i in np.flatnonzero(~thin):
             painter.add_ball(points[i], float(own[i]), fibre.axon, float(dye[i]))
-        middle[tuple(np.floor(points / np.asarray(grid.pitch_um)).astype(int).T)] = True
+        middle[grid.voxels_at(points)] = True
     return replace(painter.drawing(), centreline=middle)
 
 

@@ -127,6 +127,23 @@ CATALOGUE: dict[str, Structure] = dict(
 )
 
 
+_SAID = {
+    "nuclei": ("nucle",),
+    "vessels": ("vessel", "vascula"),
+    "axons": ("axon",),
+    "neurons": ("neuron", "cell bod"),
+    "microglia": ("microglia",),
+    "astrocytes": ("astrocyt", "gfap"),
+    "plaques": ("plaque", "amyloid"),
+    "neuropil": ("neuropil",),
+}
+
+
+def says(text: str | None, name: str) -> bool:
+    """Whether words of a list, such as its `structure`, speak of a structure of the catalogue."""
+    return any(word in (text or "").lower() for word in _SAID[name])
+
+
 def choose(names: Sequence[str]) -> tuple[Structure, ...]:
     """Entries by name, in the order given.
 

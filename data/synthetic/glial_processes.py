@@ -134,9 +134,7 @@ def paint_processes(
 def middle_of(grid: Grid, points_um: np.ndarray) -> np.ndarray:
     """[Z, Y, X] bool, the voxels that points [N, 3] lie in."""
     middle = np.zeros(grid.shape, bool)
-    index = np.floor(points_um / np.asarray(grid.pitch_um)).astype(int)
-    inside = ((index >= 0) & (index < grid.shape)).all(axis=1)
-    middle[tuple(index[inside].T)] = True
+    middle[grid.voxels_at(points_um)] = True
     return middle
 
 

@@ -87,6 +87,12 @@ class Grid:
         z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return z, y, x
 
+    def voxels_at(self, points_um: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Index arrays (z, y, x) of the voxels that points [N, 3] lie in, without those outside."""
+        index = np.floor(points_um / np.asarray(self.pitch_um)).astype(int)
+        inside = ((index >= 0) & (index < self.shape)).all(axis=1)
+        return tuple(index[inside].T)
+
     def pick_planes(self, field: np.ndarray) -> np.ndarray:
         """The planes of the volume from [Z * z_step, Y, X]: the middle one of every step."""
         return field[self.z_step // 2 :: self.z_step]

@@ -8,7 +8,7 @@ import numpy as np
 
 from .glial_processes import directions, grow_processes, middle_of, paint_processes
 from .grid import Grid
-from .painter import Drawing, Painter
+from .painter import Drawing, Painter, by_owner
 from .randomness import Range, Ranges, apart, log_uniform, random_turn, uniform
 
 _EVENNESS = 0.7  # least distance of two somata, in mean distances; 0.9 is the most that fits
@@ -125,15 +125,11 @@ def draw_microglia(grid: Grid, rng: np.random.Generator, ranges: MicrogliaRanges
     tip, most = ranges.process_um
     stem_radius = rng.uniform(0.5 * (tip + most), most, len(owners)) * (1 + act)
     radii = stem_radius[grown.root] + (tip - stem_radius[grown.root]) * grown.path
-    cell_of = owners[grown.root]
-    order = np.argsort(cell_of, kind="stable")
-    edges = np.searchsorted(cell_of[order], np.arange(count + 1))
-    for i in range(count):
+    for i, own in enumerate(by_owner(owners[grown.root], count)):
         painter.add_ellipsoid(somata[i], halves[i], turns[i], i + 1, brightness[i])
         _lobes(painter, rng, somata[i], turns[i] * halves[i], i + 1, brightness[i])
         for k in np.flatnonzero(owners == i):
             _hillock(painter, starts[k], aims[k], bodies[i], stem_radius[k], i + 1, brightness[i])
-        own = order[edges[i] : edges[i + 1]]
         dye = float(brightness[i] * plan.process_staining)
         paint_processes(painter, grown.points_um[own], radii[own], grown.step_um, i + 1, dye)
     middle = middle_of(grid, grown.points_um)

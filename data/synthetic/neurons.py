@@ -8,7 +8,7 @@ import numpy as np
 
 from .grid import Grid
 from .neurites import AXON, grow, sprout
-from .painter import Drawing, Painter
+from .painter import Drawing, Painter, by_owner
 from .randomness import Range, Ranges, log_uniform, random_turn, uniform, unit
 
 
@@ -101,11 +101,8 @@ def draw_neurons(grid: Grid, rng: np.random.Generator, ranges: NeuronsRanges) ->
     spines_per_um = uniform(rng, ranges.spines_per_um) if spiny else 0.0
     painter, texture = Painter(grid), grid.empty(1.0)
     centreline = np.zeros(grid.shape, bool)
-    order = np.argsort(owners, kind="stable")
-    cuts = np.searchsorted(owners[order], np.arange(count + 1))
     hole = (uniform(rng, ranges.nucleus_share), uniform(rng, ranges.nucleus_density))
-    for number in range(count):
-        mine = order[cuts[number] : cuts[number + 1]]
+    for number, mine in enumerate(by_owner(owners, count)):
         bright = float(brightness[number])
         if len(mine):
             _paint_processes(
@@ -127,9 +124,7 @@ def draw_neurons(grid: Grid, rng: np.random.Generator, ranges: NeuronsRanges) ->
             bright,
             hole if immuno else None,
         )
-    index = np.floor(places / np.asarray(grid.pitch_um)).astype(int)
-    inside = ((index >= 0) & (index < grid.shape)).all(axis=1)
-    centreline[tuple(index[inside].T)] = True
+    centreline[grid.voxels_at(places)] = True
     words = neurons_words(per_mm3, soma_um, immuno, pyramidal_share)
     return replace(painter.drawing(texture, **words), centreline=centreline)
 

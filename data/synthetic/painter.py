@@ -114,7 +114,7 @@ class Painter:
             self.add_ball(centre, float(radius), number, brightness)
         amount = brightness * np.pi * radii_um[thin] ** 2 * lengths[thin]
         self.add_dye(points_um[thin], amount, number)
-        self._mark_middle(points_um)
+        self._middle[self.grid.voxels_at(points_um)] = True
 
     def add_dye(self, points_um: np.ndarray, volume_um3: np.ndarray, number: int) -> None:
         """Lay down amounts of dye: each point's is shared by its 8 voxels; the sum is conserved.
@@ -162,7 +162,8 @@ class Painter:
         self._owner[box][nearer] = number
         self._bright[box][nearer] = brightness
 
-    def _mark_middle(self, points_um: np.ndarray) -> None:
-        index = np.floor(points_um / np.asarray(self.grid.pitch_um)).astype(int)
-        inside = ((index >= 0) & (index < self.grid.shape)).all(axis=1)
-        self._middle[tuple(index[inside].T)] = True
+
+def by_owner(owners: np.ndarray, count: int) -> list[np.ndarray]:
+    """Which points belong to each object: owners [N] from 0 -> `count` index arrays, in order."""
+    order = np.argsort(owners, kind="stable")
+    return np.split(order, np.searchsorted(owners[order], np.arange(1, count)))[:count]

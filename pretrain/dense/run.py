@@ -18,6 +18,7 @@ from ...data.synthetic.stock import STRUCTURES, SceneStock
 from ...models.checkpoint import load_weights, save_weights
 from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
 from ...models.text import TextTower
+from ..claim import claim_run, write_recipe
 from ..ema import Ema
 from ..masking import draw_masks
 from ..optimizer import make_optimizer
@@ -64,7 +65,11 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=recipe.device == "cpu")
-    run = claim_run(Path(recipe.out), recipe, resume)
+    run, main = Path(recipe.out), accelerator.is_main_process
+    lock = claim_run(run, resume) if main else None
+    if main:
+        write_recipe(run, recipe)
+    accelerator.wait_for_everyone()
     tower = TextTower(recipe.text_folder)
     words = structure_words(tower).to(accelerator.device)
     model, architecture = build_dense(recipe, tower.width)
@@ -77,14 +82,15 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
     if latest is not None:
         state, reached = read_state(latest, architecture)
         restore_state(bare, optimizer, ema, state)
-        position = replace(reached, steps=recipe.steps)
+        position = replace(reached, steps=recipe.steps, decay_start=position.decay_start)
         print(f"going on from step {position.step} ({latest})")
     start = position.step
 
     def save(now: Position) -> None:
         state = gather_state(bare, optimizer, ema)
-        write_checkpoint(run / "checkpoints" / folder_name(now.step), state, now, architecture)
-        prune(run / "checkpoints", recipe.checkpoint.keep)
+        if main:
+            write_checkpoint(run / "checkpoints" / folder_name(now.step), state, now, architecture)
+            prune(run / "checkpoints", recipe.checkpoint.keep)
 
     with StopRequests(recipe.checkpoint.every_minutes).listening() as stops:
         position, rate = _train(
@@ -109,6 +115,8 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
                 metrics[f"val/real_dice_{name.replace(' ', '_')}"] = sum(values) / len(values)
         _write_weights(run, recipe, bare, architecture, metrics)
     write_metrics(run, metrics)
+    if lock is not None:
+        lock.close()
     return metrics
 
 
@@ -144,31 +152,6 @@ def build_dense(recipe: DenseRecipe, text_dim: int) -> tuple[DensePretrainModel,
         "dense": dense.model_dump(mode="json"),
         "decoder": decoder.model_dump(mode="json"),
     }
-
-
-def claim_run(run: Path, recipe: DenseRecipe, resume: bool) -> Path:
-    """Make the run folder and write the recipe into it.
-
-    Raises:
-        InputError: it cannot be written, or holds another run.
-    """
-    import yaml
-
-    try:
-        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-        if not resume and any((run / "checkpoints").glob("step_*")):
-            raise InputError(
-                f"{run}: holds checkpoints of an earlier run; add --resume to go on with it, "
-                "or give another out=FOLDER"
-            )
-        text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        (run / "recipe.yaml").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{run}: the output folder cannot be written ({error.strerror}); "
-            "give another out=FOLDER"
-        ) from None
-    return run
 
 
 def _train(
@@ -270,5 +253,4 @@ for few-label tasks. Not for diagnosis.
 |---|---|
 {table}
 """
-    tensors = {name: tensor for name, tensor in model.state_dict().items()}
-    save_weights(run / "weights", tensors, config, card)
+    save_weights(run / "weights", model.state_dict(), config, card)

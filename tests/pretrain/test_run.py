@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
 from luxvox.pretrain.__main__ import main
+from luxvox.pretrain.claim import claim_run
 from luxvox.pretrain.recipe import PretrainRecipe
-from luxvox.pretrain.run import _claim, pretrain
+from luxvox.pretrain.run import pretrain
 
 SMALL = [
     "data.crop.shape=[16,16,16]", "data.workers=0", "steps=8", "batch_size=4", "threads=1",
@@ -169,8 +170,8 @@ def test_an_unwritable_output_folder_is_named(simulated: Path, tmp_path: Path) -
 
 def test_two_runs_cannot_write_into_one_folder(simulated: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from luxvox.pretrain.run import _claim;"
-        "lock = _claim(Path(sys.argv[1]), False); print('claimed', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from luxvox.pretrain.claim import claim_run;"
+        "lock = claim_run(Path(sys.argv[1]), False); print('claimed', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     with subprocess.Popen(
@@ -181,7 +182,7 @@ def test_two_runs_cannot_write_into_one_folder(simulated: Path, tmp_path: Path) 
         with pytest.raises(InputError, match="another run is writing there"):
             pretrain(_plan(simulated, tmp_path / "run"), resume=True)
         other.kill()  # a lock that outlived its run would forbid to resume it
-    _claim(tmp_path / "run", resume=True).close()
+    claim_run(tmp_path / "run", resume=True).close()
 
 
 def test_interrupting_the_module_is_130_without_a_traceback(
