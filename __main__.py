@@ -44,6 +44,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Recipe keys, dotted: encoder=small steps=500"),
 ]
+TaskOption = Annotated[
+    Literal["segment", "restore", "classify"] | None,
+    typer.Option(metavar="TASK", help="Of pretrained weights; a fine-tuned RUN knows its own."),
+]
+StructureOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="What pretrained weights are to find: 'blood vessels'."),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -257,6 +265,120 @@ def pretrain(
 
 
 @command.command()
+def finetune(
+    task: Annotated[
+        Literal["segment", "classify", "restore", "deblur"],
+        typer.Argument(metavar="TASK", help="segment, classify, restore (or: deblur)."),
+    ],
+    dataset: Dataset,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="A new folder for weights and report.")
+    ] = ...,  # pyright: ignore[reportArgumentType]
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="W", help="A RUN, a weights folder, a shipped name; none = scratch."),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows to learn from (of each class); without it all."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="A YAML file, or a shipped one.")
+    ] = None,
+) -> None:
+    """Learn a task from a few labelled volumes; RUN then knows it.
+
+    On several GPUs: `accelerate launch -m luxvox.finetune TASK DATASET --out RUN ...`
+
+    Example: `luxvox finetune segment mydata/dataset.csv --out my-vessels --shots 3`
+    """
+    from .finetune.__main__ import finetune_command
+    from .report.finetune import write_finetune_report
+
+    finetune_command(
+        task, dataset, out=str(out), weights=weights, shots=shots, recipe=recipe,
+        overrides=overrides or [],
+    )  # fmt: skip
+    typer.echo(f"report: {write_finetune_report(out)}")
+
+
+@command.command()
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A fine-tuned RUN, or weights with --task.")
+    ],
+    dataset: Dataset,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="OUT", help="Write numbers there, a page beside it."),
+    ] = None,
+    task: TaskOption = None,
+    structure: StructureOption = None,
+) -> None:
+    """Measure weights on every row of a list: the metrics of the task, per sample and as a mean.
+
+    Rows that were learnt from are marked; the mean without them is given too.
+
+    Example: `luxvox evaluate my-vessels mydata/test.csv --json my-vessels/test.json`
+    """
+    from .finetune.evaluate import evaluate_command
+
+    evaluate_command(run, dataset, json, task, structure)
+
+
+@command.command()
+def predict(
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="WEIGHTS", help="A fine-tuned RUN, or pretrained weights."),
+    ],
+    volume: Annotated[
+        str, typer.Argument(metavar="VOLUME", help="A file or folder of any format.")
+    ],
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="A name in .ome.zarr or .ome.tif, or STORE.ome.zarr/labels/NAME."
+        ),
+    ],
+    task: TaskOption = None,
+    structure: StructureOption = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Foreground is above it; without it that of RUN.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probabilities in place of labels.")
+    ] = False,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Number the objects, touching ones apart.")
+    ] = False,
+    channel: Annotated[
+        str | None, typer.Option(help="Which channel, by index (from 0) or name.")
+    ] = None,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(metavar="'Z Y X'", help="In micrometres, in place of what the file says."),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")
+    ] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment or restore one volume; labels and images keep its grid and voxel size.
+
+    Example: `luxvox predict my-vessels brain.ome.zarr vessels.ome.zarr`
+    """
+    from .predict.volume import predict_command
+
+    predict_command(
+        weights, volume, out, task, structure, threshold=threshold, probabilities=probabilities,
+        instances=instances, channel=channel, voxel_size=voxel_size, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+
+
+@command.command()
 def demo(
     overrides: Overrides = None,
     out: Annotated[
@@ -276,15 +398,40 @@ def demo(
 
 @command.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a pretraining run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Compare runs under letters, for experts to rate.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="--blind: the volumes to compare them on.")
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="RUN", help="--blind: another run; repeatable.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="--blind: volumes at most.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="--blind: draws volumes and letters.")] = 0,
 ) -> None:
     """Write RUN/report.html anew: one self-contained page. Works while a run is going, too.
 
+    With --blind: RUN/blind/ for the experts (a page, rating.csv), and RUN/blind_key.csv, which says
+    what hides behind the letters.
+
     Example: `luxvox report runs/first`
     """
+    from .report.finetune import is_finetuned, write_finetune_report
     from .report.pretrain import write_pretrain_report
 
-    typer.echo(write_pretrain_report(run))
+    if blind:
+        from .finetune.blind import blind_rating
+
+        if dataset is None:
+            raise typer.BadParameter("--blind needs volumes; add --dataset LIST")
+        page = blind_rating([run, *(against or [])], dataset, run / "blind", count, seed)
+        typer.echo(f"{page}; the key lies in {run / 'blind_key.csv'}")
+        return
+    if dataset or against:
+        raise typer.BadParameter("--dataset and --against belong to --blind; add it")
+    typer.echo(write_finetune_report(run) if is_finetuned(run) else write_pretrain_report(run))
 
 
 def main() -> None:

@@ -34,6 +34,12 @@ OUTLIER_SPREADS = 5.0  # beyond lies foreground, not the tissue's own variation
 LARGEST = 1e30  # float32 holds 3e38, and sums of many voxels must fit as well
 _SEED = 0x6C757876
 
+NORMALISATION = (
+    "asinh((x - level) / spread); level = median, spread = 1.4826 * MAD of the tissue, "
+    "per volume and channel"
+)
+"""In words, as it stands beside weights."""
+
 
 @dataclass(frozen=True)
 class IntensityStats:

@@ -128,10 +128,7 @@ def save_labels(
         InputError: no store stands there, labels of that name do already, or they are no integers.
     """
     store = Path(store).expanduser()
-    if not any((store / file).exists() for file in METADATA_FILES):
-        raise InputError(f"{store}: no Zarr store; write the image first, then its labels")
-    if not name.isidentifier():
-        raise InputError(f"labels {name!r}: expected one word of letters, digits and underscores")
+    _check_store(store, name)
     out = store / "labels" / name
     shape, dtype, read = _reading(source, "zyx", "labels", str(out))
     plan = ZarrPlan(
@@ -152,6 +149,43 @@ def save_labels(
         write_zarr(temporary, plan, read, lambda done, total: None)
     list_labels(store / "labels", name, ngff)
     return out
+
+
+def check_out(
+    out: str | os.PathLike[str], *, overwrite: bool = False, source: Volume | None = None
+) -> None:
+    """Refuse before long work what `save_volume` (or `save_labels`) would refuse after it.
+
+    Args:
+        out: as of `save_volume`, or `STORE/labels/NAME` as of `save_labels`.
+        overwrite: replace what stands there.
+        source: what the result is computed from, which it must not replace.
+
+    Raises:
+        InputError: as those two.
+    """
+    path = Path(out).expanduser()
+    store = labels_store(path)
+    if store is None:
+        _check_request(path, "0.5", "image")
+        _check_place(path, overwrite, source)
+        return
+    _check_store(store, path.name)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; choose another name or pass --overwrite")
+
+
+def labels_store(out: Path) -> Path | None:
+    """The store of an `out` such as `brain.ome.zarr/labels/vessels`; None of any other."""
+    inside = out.parent.name == "labels" and out.parent.parent.suffix.lower() == ".zarr"
+    return out.parent.parent if inside else None
+
+
+def _check_store(store: Path, name: str) -> None:
+    if not any((store / file).exists() for file in METADATA_FILES):
+        raise InputError(f"{store}: no Zarr store; write the image first, then its labels")
+    if not name.isidentifier():
+        raise InputError(f"labels {name!r}: expected one word of letters, digits and underscores")
 
 
 def _check_request(out: Path, ngff: str, kind: str) -> bool:

@@ -14,10 +14,12 @@ from .detail import DetailStream
 from .encoder import Encoded, Encoder
 from .features import encoder_features, even_depths
 from .heads.classify import ClassifyHead
+from .heads.probe import LinearProbe, NearestProbe
 from .heads.restore import RestoreHead
 from .heads.segment import Segmentation, SegmentHead
 from .residual import Triple
 from .sizes import EncoderConfig
+from .unet import UNetDecoder, UNetEncoder, no_tokens
 
 Head = TypeVar("Head", bound=nn.Module)
 
@@ -49,6 +51,10 @@ class ClassifyConfig(BaseModel):
 
     task: Literal["classify"] = "classify"
     classes: int = Field(ge=2)
+    method: Literal["attentive", "linear", "knn"] = "attentive"
+    """An attentive pool that learns, or what needs frozen features only (`heads.probe`)."""
+    samples: int = Field(default=0, ge=0)
+    """knn: how many crops of the support are kept."""
 
 
 HeadConfig = Annotated[SegmentConfig | RestoreConfig | ClassifyConfig, Field(discriminator="task")]
@@ -59,8 +65,10 @@ class DenseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    backbone: Literal["vit", "unet"] = "vit"
+    """Ours, or the control: MONAI's U-Net, see `unet`."""
     channels: tuple[int, int, int] = (16, 32, 64)
-    """Of detail stream and decoder at strides 1, 2 and 4; 8, 16, 32 for small encoders."""
+    """Of detail stream and decoder at strides 1, 2 and 4; fewer for small encoders."""
     depths: int = Field(default=4, ge=1)
     """How many evenly spaced depths of the encoder are read, the last included."""
     text_dim: int = Field(default=384, ge=1)
@@ -71,7 +79,9 @@ class DenseConfig(BaseModel):
     @classmethod
     def for_encoder(cls, encoder: EncoderConfig) -> DenseConfig:
         """Defaults that cost about what the encoder does."""
-        return cls(channels=(8, 16, 32)) if encoder.width < 192 else cls()
+        if encoder.width < 192:
+            return cls(channels=(8, 16, 32))
+        return cls(channels=(8, 32, 64)) if encoder.width < 384 else cls()
 
 
 class DenseFeatures(NamedTuple):
@@ -104,16 +114,21 @@ class DenseModel(nn.Module):
         super().__init__()
         self.config = config
         self.depths = even_depths(encoder.depth, config.depths)
-        self.encoder = Encoder(encoder)
-        self.detail = DetailStream(config.channels, encoder.patch)
-        self.decoder = DenseDecoder(
-            encoder.width,
-            len(self.depths),
-            encoder.patch,
-            config.channels,
-            config.text_dim,
-            config.condition_width,
-        )
+        if config.backbone == "unet":
+            self.encoder = UNetEncoder(encoder)
+            self.detail = nn.Identity()
+            self.decoder = UNetDecoder(config.text_dim, config.condition_width)
+        else:
+            self.encoder = Encoder(encoder)
+            self.detail = DetailStream(config.channels, encoder.patch)
+            self.decoder = DenseDecoder(
+                encoder.width,
+                len(self.depths),
+                encoder.patch,
+                config.channels,
+                config.text_dim,
+                config.condition_width,
+            )
         self.supervised = min(len(config.channels), len(self.decoder.channels))
         self.heads = nn.ModuleDict(
             {name: self._build(head, encoder) for name, head in config.heads.items()}
@@ -125,6 +140,10 @@ class DenseModel(nn.Module):
             return SegmentHead(channels, head.classes, head.distance)
         if isinstance(head, RestoreConfig):
             return RestoreHead(channels[0])
+        if head.method == "linear":
+            return LinearProbe(encoder.width, head.classes)
+        if head.method == "knn":
+            return NearestProbe(encoder.width, head.classes, head.samples)
         return ClassifyHead(encoder.width, encoder.heads, head.classes)
 
     def forward(
@@ -147,10 +166,15 @@ class DenseModel(nn.Module):
         """
         sides = crop.shape[2:]
         filled = fill_to_patches(crop, self.encoder.config.patch)
-        maps, encoded = encoder_features(
-            self.encoder, filled, voxel_size_um, spacing_known, self.depths
-        )
-        decoded = self.decoder(maps, self.detail(filled), condition)[: self.supervised]
+        if isinstance(self.decoder, UNetDecoder):
+            encoded = no_tokens(crop, self.encoder.config.width)
+            decoded = [self.decoder(filled, condition)]
+        else:
+            assert isinstance(self.encoder, Encoder)
+            maps, encoded = encoder_features(
+                self.encoder, filled, voxel_size_um, spacing_known, self.depths
+            )
+            decoded = self.decoder(maps, self.detail(filled), condition)[: self.supervised]
         scales = self.decoder.scales[: self.supervised]
         full, *coarse = (
             features[..., : -(-sides[0] // z), : -(-sides[1] // y), : -(-sides[2] // x)]
@@ -187,16 +211,16 @@ class DenseModel(nn.Module):
         self, crop: Tensor, voxel_size_um: Tensor, spacing_known: Tensor, head: str = "classify"
     ) -> Tensor:
         """Logits [B, K] of whole crops; the decoder is not run."""
-        chosen = self._head(head, ClassifyHead)
+        chosen = self._head(head, ClassifyHead, LinearProbe, NearestProbe)
         filled = fill_to_patches(crop, self.encoder.config.patch)
         return chosen(self.encoder(filled, voxel_size_um, spacing_known))
 
-    def _head(self, name: str, kind: type[Head]) -> Head:
+    def _head(self, name: str, *kinds: type[Head]) -> Head:
         head = self.heads[name] if name in self.heads else None
-        if not isinstance(head, kind):
+        if not isinstance(head, kinds):
             found = {name: config.task for name, config in self.config.heads.items()}
             raise InputError(
-                f'no {kind.__name__} named "{name}" in these weights, found {found}; '
+                f'no {kinds[0].__name__} named "{name}" in these weights, found {found}; '
                 "choose weights or a task that fit"
             )
         return head

@@ -7,6 +7,7 @@ carry to the decoder what the tokens cannot hold.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..configs.errors import InputError
 from .residual import ResidualConv, Triple, conv
@@ -55,7 +56,9 @@ class DetailStream(nn.Module):
         super().__init__()
         steps, kernels = steps_of(patch), kernels_of(patch)
         self.channels = channels[: len(steps) + 1]
-        # The stem looks along every axis, so that no voxel of the output sees one slice only.
+        # The stem looks along every axis, so that no voxel of the output sees one slice only. It is
+        # all there is at full resolution, where a convolution costs eight times that of the next
+        # level: what is seen there is refined in the decoder, once.
         self.stem = conv(1, channels[0], (3, 3, 3))
         self.down = nn.ModuleList(
             conv(self.channels[i], self.channels[i + 1], kernels[i], steps[i])
@@ -63,12 +66,12 @@ class DetailStream(nn.Module):
         )
         self.blocks = nn.ModuleList(
             ResidualConv(width, kernel)
-            for width, kernel in zip(self.channels, kernels, strict=False)
+            for width, kernel in zip(self.channels[1:], kernels[1:], strict=False)
         )
 
     def forward(self, crop: Tensor) -> list[Tensor]:
         """Maps [B, channels[i], Z / sz, Y / sy, X / sx]; sides are multiples of the patch."""
-        maps = [self.blocks[0](self.stem(crop))]
-        for down, block in zip(self.down, list(self.blocks)[1:], strict=True):
-            maps.append(block(down(maps[-1])))
+        maps = [self.stem(crop)]
+        for down, block in zip(self.down, self.blocks, strict=True):
+            maps.append(block(down(F.leaky_relu(maps[-1]))))
         return maps

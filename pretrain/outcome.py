@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from ..data.normalize import NORMALISATION
 from ..models.checkpoint import save_weights
 from .evaluate import Pictures
 from .objectives import PretrainModel
 from .recipe import PretrainRecipe
-
-NORMALISATION = (
-    "asinh((x - level) / spread); level = median, spread = 1.4826 * MAD of the tissue, "
-    "per volume and channel"
-)
 
 
 def architecture_of(recipe: PretrainRecipe, model: PretrainModel) -> dict[str, Any]:
@@ -34,13 +29,6 @@ def architecture_of(recipe: PretrainRecipe, model: PretrainModel) -> dict[str, A
             "trainable_layers": recipe.text.trainable_layers,
         },
     }
-
-
-def write_metrics(run: Path, metrics: dict[str, float | int]) -> None:
-    """Write RUN/metrics.json: flat keys, replaced whole."""
-    partial = run / "metrics.json.partial"
-    partial.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(run / "metrics.json")
 
 
 def write_pictures(run: Path, pictures: Pictures, names: list[str]) -> None:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ..data.augment import AugmentConfig
 from ..data.crop_plan import CropConfig
 from ..models.sizes import SIZES, DecoderConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _no(value: object) -> object:
+    """YAML reads a bare `no` as false."""
+    return "no" if value is False else value
+
+
+Precision = Annotated[Literal["no", "bf16"], BeforeValidator(_no)]
 
 
 class RecipePart(BaseModel):
@@ -159,7 +167,7 @@ class PretrainRecipe(RecipePart):
     batch_size: int = Field(default=16, gt=0)  # crops per process and micro-batch
     accumulate: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)  # times a prime it must fit into 64 bits
-    precision: Literal["no", "bf16"] = "no"
+    precision: Precision = "no"
     compile: bool = False
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(default=None, ge=1)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configs.run_folder import write_metrics
 from ..report.pretrain import write_pretrain_report
 from .corpus import Corpus
 from .history import History
 from .judge import Judge
 from .loop import Learner, StepReport
-from .outcome import write_metrics, write_weights
+from .outcome import write_weights
 from .recipe import PretrainRecipe
 from .state import BEST, Position, folder_name, gather_state, prune, write_checkpoint
 from .stop import StopRequests

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from ..configs.run_folder import write_recipe
 from ..data.loader import make_loader
 from .build import build_learner, make_accelerator
-from .claim import claim_run, write_recipe
+from .claim import claim_run
 from .corpus import open_corpus
 from .history import progress_line
 from .loop import train

@@ -62,12 +62,12 @@ def read_run(run: Path) -> RunFolder:
     recipe = run / "recipe.yaml"
     return RunFolder(
         path=run,
-        metrics=_numbers(_read_json(run / "metrics.json", {})),
-        history=_read_history(run / "history.jsonl"),
+        metrics=_numbers(read_json(run / "metrics.json", {})),
+        history=read_history(run / "history.jsonl"),
         rebuilt=_read_rebuilt(run / "reconstructions.npz"),
         embeddings=_read_embeddings(run / "embeddings.npz"),
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
-        skipped=tuple(_read_json(run / "skipped.json", [])),
+        skipped=tuple(read_json(run / "skipped.json", [])),
     )
 
 
@@ -80,7 +80,12 @@ def _numbers(values: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _read_json(path: Path, missing: Any) -> Any:
+def read_json(path: Path, missing: Any) -> Any:
+    """What a JSON file holds; `missing` where there is no such file.
+
+    Raises:
+        InputError: it is no JSON.
+    """
     if not path.is_file():
         return missing
     try:
@@ -89,8 +94,12 @@ def _read_json(path: Path, missing: Any) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error}); delete it or rerun") from None
 
 
-def _read_history(path: Path) -> tuple[dict[str, float], ...]:
-    """Lines by step; a step that was run again after a resume counts in its last form."""
+def read_history(path: Path) -> tuple[dict[str, float], ...]:
+    """Lines by step; a step that was run again after a resume counts in its last form.
+
+    Raises:
+        InputError: a line but the last is no JSON object.
+    """
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8").splitlines()

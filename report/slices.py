@@ -71,7 +71,7 @@ def slices(crops: Rebuilt, errors: Sequence[float], theme: Theme = LIGHT) -> byt
             axes.imshow(image, aspect=aspect, interpolation="nearest")
             axes.set_axis_off()
             if column in (0, 3):
-                _scale_bar(axes, image.shape[1], unit_um)
+                scale_bar(axes, image.shape[1], unit_um)
         words = _row_label(crops, row, errors[row])
         figure.text(0.0, (bottom - 0.07) / height, words, va="top", fontsize=10, color=theme.soft)
     # 1.92 inches are 192 pixels at this resolution: a side of 64 voxels is magnified evenly.
@@ -118,7 +118,7 @@ def _row_label(crops: Rebuilt, row: int, error: float) -> str:
     return f"{shorten(crops.names[row], 72)}   ·   {spacing}   ·   error {error:.2f}"
 
 
-def _scale_bar(axes: Axes, columns: int, unit_um: float) -> None:
+def scale_bar(axes: Axes, columns: int, unit_um: float) -> None:
     """Draw a bar of a round length at the lower left of an image `columns` wide."""
     from matplotlib.patheffects import withStroke
 

@@ -30,7 +30,8 @@ def fails(monkeypatch, tmp_path):
 
 def test_the_verbs_are_those_that_exist_now():
     assert set(VERBS) == {
-        "doctor", "info", "convert", "audit", "bank", "simulate", "pretrain", "demo", "report",
+        "doctor", "info", "convert", "audit", "bank", "simulate", "pretrain", "finetune",
+        "evaluate", "predict", "demo", "report",
     }  # fmt: skip
 
 
@@ -64,6 +65,12 @@ def test_version(capsys):
         (["info", "no_such_file.tif"], "no_such_file.tif: no such file"),
         (["pretrain", "no_such_recipe"], "no_such_recipe: no such recipe"),
         (["pretrain", "demo", "data=x", "stepz=3"], "did you mean 'steps'?"),
+        (["finetune", "segment", "x.csv"], "Missing option '--out'"),
+        (["finetune", "sgment", "x.csv", "--out", "r"], "'sgment' is not one of"),
+        (["evaluate", "nowhere", "x.csv"], "nowhere: no such folder"),
+        (["predict", "nowhere", "no_such_file.tif", "o.ome.zarr"], "no such file"),
+        (["report", "x", "--against", "y"], "belong to --blind"),
+        (["report", "x", "--blind"], "add --dataset LIST"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, expected, capsys):
@@ -131,6 +138,24 @@ def test_pretrain_hands_over_recipe_overrides_and_resume(monkeypatch):
     assert run_command(["pretrain", "demo", "--resume", "steps=3", "optim.lr=1e-4"]) == 0
     assert run_command(["pretrain", "demo"]) == 0
     assert seen == [("demo", ["steps=3", "optim.lr=1e-4"], True), ("demo", [], False)]
+
+
+def test_finetune_hands_over_what_was_said(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "luxvox.finetune.__main__.finetune_command",
+        lambda *words, **more: seen.append((words, more)),
+    )
+    monkeypatch.setattr("luxvox.report.finetune.write_finetune_report", lambda run: run)
+    words = ["finetune", "deblur", "my.csv", "--out", "r", "--shots", "2", "steps=3", "lr=1e-4"]
+    assert run_command(words) == 0
+    overrides = ["steps=3", "lr=1e-4"]
+    assert seen == [
+        (
+            ("deblur", "my.csv"),
+            {"out": "r", "weights": None, "shots": 2, "recipe": None, "overrides": overrides},
+        )
+    ]
 
 
 def test_module_and_exit_code_reach_the_shell(tmp_path):

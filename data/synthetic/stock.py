@@ -22,19 +22,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..draws import keyed_rng
-from ..normalize import MAD_TO_SIGMA, OUTLIER_SPREADS
-from ..optics.camera import expose
-from ..optics.render import arriving_light
 from ..optics.settings import Optics, draw_optics
-from ..optics.storage import store
 from ..ranges import Ranges
 from ..voxel import VoxelSize
 from .catalogue import CATALOGUE
 from .compose import compose
 from .grid import Shape
+from .photograph import photograph
 from .recipe import SimulateRecipe
-
-_ROUNDS = 5  # of leaving outliers out; more change the level by less than the noise
 
 
 class StockRecipe(Ranges):
@@ -174,15 +169,11 @@ class SceneStock:
         density, labels, centreline = (torch.stack(part) for part in zip(*cuts, strict=True))
         density = density.float()
         noise = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        pitch = (size[0] / step, *size[1:])
-        light = arriving_light(density, pitch, optics, noise, step, self.recipe.scene.nodes)
-        counts = store(expose(light, optics, noise), optics)[:, None]
-        level, spread = tissue_level(counts)
-        gain, base = _response(counts[:, 0], light)
-        clean = gain * density[:, step // 2 :: step] + base
+        nodes = self.recipe.scene.nodes
+        image, clean = photograph(density, size, optics, noise, step, nodes)
         return SimulatedBatch(
-            image=torch.asinh((counts - level) / spread),
-            clean=torch.asinh((clean[:, None] - level) / spread),
+            image=image,
+            clean=clean,
             labels=labels,
             centreline=centreline,
             main=torch.tensor([scene.main for scene in chosen], device=self.device),
@@ -192,40 +183,6 @@ class SceneStock:
             voxel_size_um=torch.tensor(size, device=self.device).expand(len(chosen), 3),
             optics=optics,
         )
-
-
-def _response(counts: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
-    """Counts for a unit of light, and without light: [B, 1, 1, 1] each.
-
-    Fitted, because storage may have subtracted and rescaled what the camera gave.
-    """
-    axes = (1, 2, 3)
-    away = light - light.mean(axes, keepdim=True)
-    variance = away.square().mean(axes, keepdim=True).clamp(min=1e-12)
-    gain = ((away * counts).mean(axes, keepdim=True) / variance).clamp(min=0)
-    return gain, counts.mean(axes, keepdim=True) - gain * light.mean(axes, keepdim=True)
-
-
-def tissue_level(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Level and spread of crops by the rule of `data.normalize`: median and MAD without outliers.
-
-    Args:
-        counts: [B, 1, Z, Y, X].
-
-    Returns:
-        [B, 1, 1, 1, 1] each; the spread is at least 1 count.
-    """
-    flat = counts.flatten(1)
-    flat = flat[:, :: max(1, flat.shape[1] // 20_000)].float()
-    kept = torch.ones_like(flat, dtype=torch.bool)
-    level = spread = flat.new_zeros(len(flat), 1)
-    for _ in range(_ROUNDS):
-        values = flat.masked_fill(~kept, torch.nan)
-        level = values.nanmedian(1, keepdim=True).values
-        spread = MAD_TO_SIGMA * (values - level).abs().nanmedian(1, keepdim=True).values
-        spread = spread.clamp(min=1.0)
-        kept = (flat - level).abs() <= OUTLIER_SPREADS * spread
-    return level[:, :, None, None, None], spread[:, :, None, None, None]
 
 
 def _draw_scene(

@@ -14,12 +14,13 @@ from ...data.manifest import open_labels, open_row, read_dataset
 from ...data.normalize import measure_intensity, normalize
 from ...data.row import Row
 from ...data.synthetic.stock import STRUCTURES, SceneStock
-from ...data.tiles import blend_tiles
 from ...models.dense import DenseModel
 from ...models.heads.restore import RestoreHead
 from ...models.heads.segment import SegmentHead
 from ...models.metrics.overlap import dice
 from ...models.text import TextTower
+from ...predict.image import predict_image
+from ...predict.task_weights import TaskConfig, TaskWeights
 from .recipe import DenseRecipe
 from .targets import condition_of
 
@@ -112,27 +113,10 @@ def segment_row(
     """Probability [Z, Y, X] of the structure that `named` [1, T] names, over a whole volume."""
     volume = open_row(row)
     image = normalize(volume.read()[0], measure_intensity(volume))
-    device = next(model.parameters()).device
-    size = torch.tensor([volume.voxel_size_um or (1.0, 1.0, 1.0)], device=device)
-    known = torch.tensor([volume.voxel_size_um is not None], device=device)
-    patch = model.encoder.config.patch
-
-    def predict(tiles: Tensor) -> Tensor:
-        count = len(tiles)
-        logits = model.segment(
-            tiles.to(device),
-            size.expand(count, 3),
-            known.expand(count),
-            named.to(device).expand(count, -1),
-        ).logits
-        return logits.sigmoid()
-
-    # Volumes thinner than a patch are filled up by their mirror image, and cut back.
-    missing = [max(0, p - n) for p, n in zip(patch, image.shape, strict=True)]
-    filled = np.pad(image, [(0, m) for m in missing], mode="symmetric")
-    overlap = (tile[0] // 4, tile[1] // 4, tile[2] // 4)
-    found = blend_tiles(predict, torch.from_numpy(filled)[None], tile, overlap)
-    return found[0, : image.shape[0], : image.shape[1], : image.shape[2]].cpu().numpy()
+    # In float32 everywhere: numbers of different machines shall be comparable.
+    task = TaskConfig(task="segment", head="segment", structure=row.structure, tile=tile)
+    weights = TaskWeights(model, task, "the model", condition=named)
+    return predict_image(weights, image, volume.voxel_size_um, precision="no")[0]
 
 
 def heads_of(model: DenseModel) -> tuple[SegmentHead, RestoreHead]:

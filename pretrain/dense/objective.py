@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...data.synthetic.stock import SimulatedBatch
-from ...models.dense import DenseConfig, DenseModel, RestoreConfig, SegmentConfig
+from ...models.dense import (
+    DenseConfig,
+    DenseFeatures,
+    DenseModel,
+    RestoreConfig,
+    SegmentConfig,
+)
 from ...models.heads.segment import Segmentation
 from ...models.losses.frequency import frequency_loss
 from ...models.losses.masked import masked_patch_loss
@@ -16,6 +22,7 @@ from ...models.masked_decoder import MaskedDecoder
 from ...models.patch_embed import patchify
 from ...models.sizes import DecoderConfig, EncoderConfig
 from ..masking import Masks
+from .real import RealBatch
 from .recipe import DenseObjectiveRecipe
 from .targets import Asked, optics_targets
 
@@ -57,19 +64,41 @@ class DensePretrainModel(nn.Module):
             self.decoder.requires_grad_(False)
 
     def forward(
-        self, batch: SimulatedBatch, asked: Asked, condition: Tensor, masks: Masks
+        self,
+        batch: SimulatedBatch | RealBatch,
+        asked: Asked | None,
+        condition: Tensor | None,
+        known: Tensor,
+        masks: Masks,
     ) -> dict[str, Tensor]:
         """Scalar terms by name; `loss` is what is to be differentiated.
 
         Args:
-            batch: simulated crops.
-            asked: what is asked of each.
-            condition: [B, T], which structure is named; rows of 0 = none.
+            batch: simulated crops, or real ones degraded again.
+            asked: what is asked of each; None for real crops, which have no labels.
+            condition: [B, T], which structure is named; rows of 0 = none; None for real crops.
+            known: [B] bool, whether the voxel size is told.
             masks: of the rehearsal.
         """
-        known = torch.ones(len(batch.image), dtype=torch.bool, device=batch.image.device)
         features = self.dense(batch.image, batch.voxel_size_um, known, condition)
         terms: dict[str, Tensor] = {}
+        if asked is not None:
+            terms |= self._labelled(features, asked)
+        if self.weights.restore:
+            restored = self.dense.heads["restore"](features.full, batch.image)
+            terms["restore"] = _restore_loss(restored, batch)
+        if self.weights.optics and isinstance(batch, SimulatedBatch):
+            guessed = self.optics(features.encoded.prefix[:, 0])
+            terms["optics"] = F.smooth_l1_loss(guessed, optics_targets(batch))
+        if self.weights.masked:
+            terms["masked"] = self._rehearse(batch, known, masks)
+        weighted = [getattr(self.weights, name) * term for name, term in terms.items()]
+        # A real batch reaches no segmentation head; DDP waits for a gradient of every parameter.
+        every = [0.0 * p.sum() for p in self.parameters() if p.requires_grad]
+        return terms | {"loss": torch.stack([*weighted, *every]).sum()}
+
+    def _labelled(self, features: DenseFeatures, asked: Asked) -> dict[str, Tensor]:
+        terms = {}
         for name, truth, counts in (
             ("segment", asked.labels, None),
             ("centreline", asked.centreline, asked.tube[:, None, None, None]),
@@ -79,19 +108,9 @@ class DensePretrainModel(nn.Module):
                 counted = None if counts is None else counts.expand(truth.shape)
                 parts = deep_supervision_loss([found.logits, *found.coarse], truth, counted)
                 terms[name] = torch.stack([*parts.values()]).sum()
-        if self.weights.restore:
-            restored = self.dense.heads["restore"](features.full, batch.image)
-            terms["restore"] = F.smooth_l1_loss(restored, batch.clean)
-        if self.weights.optics:
-            guessed = self.optics(features.encoded.prefix[:, 0])
-            terms["optics"] = F.smooth_l1_loss(guessed, optics_targets(batch))
-        if self.weights.masked:
-            terms["masked"] = self._rehearse(batch, known, masks)
-        total = sum(getattr(self.weights, name) * term for name, term in terms.items())
-        assert isinstance(total, Tensor)
-        return terms | {"loss": total}
+        return terms
 
-    def _rehearse(self, batch: SimulatedBatch, known: Tensor, masks: Masks) -> Tensor:
+    def _rehearse(self, batch: SimulatedBatch | RealBatch, known: Tensor, masks: Masks) -> Tensor:
         """Masked reconstruction of the same crops, as in stage A."""
         encoder = self.dense.encoder
         patch = encoder.config.patch
@@ -105,3 +124,12 @@ class DensePretrainModel(nn.Module):
         terms = masked_patch_loss(prediction, target, noise, counts)
         frequency = frequency_loss(prediction, target, noise, counts, patch)
         return torch.stack([*terms.values(), 0.05 * frequency]).sum()
+
+
+def _restore_loss(restored: Tensor, batch: SimulatedBatch | RealBatch) -> Tensor:
+    """Robust error to the clean crop; padding of real volumes does not count."""
+    each = F.smooth_l1_loss(restored.float(), batch.clean, reduction="none")
+    if isinstance(batch, SimulatedBatch):
+        return each.mean()
+    counts = batch.counts[:, None].to(each.dtype)
+    return (each * counts).sum() / counts.sum().clamp(min=1)

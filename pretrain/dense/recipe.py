@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ...data.synthetic.stock import StockRecipe
 from ...models.sizes import SIZES, DecoderConfig
-from ..recipe import CheckpointRecipe, MaskingRecipe, OptimRecipe, RecipePart
+from ..recipe import CheckpointRecipe, MaskingRecipe, OptimRecipe, Precision, RecipePart
 
 
 class DenseObjectiveRecipe(RecipePart):
@@ -24,6 +24,13 @@ class DenseObjectiveRecipe(RecipePart):
     """Share of samples that are asked for a structure that is not there: nothing is right."""
     unnamed: float = Field(default=0.15, ge=0, lt=1)
     """Share of samples that are not told what to look for: the main structure is meant."""
+    dim_left_out: float = Field(default=0.35, ge=0, le=1)
+    """Share of samples whose labels leave out what is dim beside the rest, as annotators do who
+    cut at a brightness of their own."""
+    widened: float = Field(default=0.25, ge=0, le=1)
+    """Share of samples whose labels are a voxel wider across, as drawn with a brush."""
+    hide_spacing: float = Field(default=0.3, ge=0, le=1)
+    """Share of samples that are told no voxel size."""
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> DenseObjectiveRecipe:
@@ -50,19 +57,23 @@ class DenseRecipe(RecipePart):
     """What tells this recipe from one of stage A."""
     out: str
     init: str | None = None
-    """A run or weights folder of stage A; None starts from nothing."""
+    """A run or weights folder, of stage A or of an earlier stage B; None starts from nothing."""
     encoder: str = "nano"
     """Size, where `init` does not say it."""
     steps: int = Field(gt=0)
     batch_size: int = Field(default=4, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
-    precision: Literal["no", "bf16"] = "no"
+    precision: Precision = "no"
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
     """Processes that draw scenes."""
     text_folder: str | None = None
     stock: StockRecipe = Field(default_factory=StockRecipe)
+    real: str | None = None
+    """A list or a bank of real volumes, to be degraded again; its held-back rows are not used."""
+    real_every: int = Field(default=4, ge=2)
+    """Every so many steps the batch is one of real volumes."""
     decoder: DecoderConfig = DecoderConfig()
     masking: MaskingRecipe = MaskingRecipe()
     objective: DenseObjectiveRecipe = DenseObjectiveRecipe()

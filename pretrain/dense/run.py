@@ -13,16 +13,18 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...configs.errors import InputError
+from ...configs.run_folder import write_metrics, write_recipe
+from ...data.draws import keyed_rng
+from ...data.normalize import NORMALISATION
 from ...data.synthetic.catalogue import CATALOGUE
 from ...data.synthetic.stock import STRUCTURES, SceneStock
-from ...models.checkpoint import load_weights, save_weights
+from ...models.checkpoint import load_strict, load_weights, save_weights
 from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
 from ...models.text import TextTower
-from ..claim import claim_run, write_recipe
+from ..claim import claim_run
 from ..ema import Ema
 from ..masking import draw_masks
 from ..optimizer import make_optimizer
-from ..outcome import NORMALISATION, write_metrics
 from ..state import (
     Position,
     find_latest,
@@ -36,6 +38,7 @@ from ..state import (
 from ..stop import StopRequests
 from .evaluate import on_real, on_simulated
 from .objective import DensePretrainModel, dense_config
+from .real import open_real, real_batch
 from .recipe import DenseRecipe
 from .targets import ask, condition_of, structure_words
 
@@ -73,6 +76,8 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
     tower = TextTower(recipe.text_folder)
     words = structure_words(tower).to(accelerator.device)
     model, architecture = build_dense(recipe, tower.width)
+    # Convolutions in this order of axes are up to twice as fast, on CPUs as on GPUs.
+    model = model.to(memory_format=torch.channels_last_3d)
     optimizer = make_optimizer(model, recipe.optim)
     model, optimizer = accelerator.prepare(model, optimizer)
     bare = accelerator.unwrap_model(model)
@@ -142,10 +147,12 @@ def build_dense(recipe: DenseRecipe, text_dim: int) -> tuple[DensePretrainModel,
         decoder = DecoderConfig(**parts["decoder"])
     dense = dense_config(encoder, text_dim)
     model = DensePretrainModel(encoder, dense, decoder, recipe.objective)
-    for prefix, module in (("encoder.", model.dense.encoder), ("decoder.", model.decoder)):
-        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        if own:
-            module.load_state_dict(own, strict=True)
+    if any(name.startswith("dense.") for name in tensors):
+        load_strict(model, tensors, str(recipe.init))
+    elif tensors:
+        for prefix, module in (("encoder.", model.dense.encoder), ("decoder.", model.decoder)):
+            own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            load_strict(module, own, f"{recipe.init}: {prefix}")
     return model, {
         "encoder_name": "vit",
         "encoder": encoder.model_dump(mode="json"),
@@ -173,16 +180,27 @@ def _train(
     grid = tuple(side // p for side, p in zip(recipe.stock.crop, patch, strict=True))
     began, first = time.monotonic(), position.step
     history = (run / "history.jsonl").open("a", encoding="utf-8")
-    stock = SceneStock(recipe.stock, recipe.seed, str(accelerator.device), recipe.workers)
+    device = accelerator.device
+    stock = SceneStock(recipe.stock, recipe.seed, str(device), recipe.workers)
+    real = open_real(recipe.real, recipe.stock.crop) if recipe.real is not None else None
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with history, stock, Progress(*columns, TimeRemainingColumn()) as line:
         task = line.add_task("dense", total=recipe.steps, completed=position.step)
         while position.step < recipe.steps and not stops.stop:
             step, started = position.step, time.monotonic()
-            batch = stock.batch(step * world + rank, recipe.batch_size)
-            asked = ask(batch, recipe.objective, recipe.seed, step * world + rank)
-            condition = condition_of(asked.structure, words, asked.wording)
-            index = (step * world + rank) * recipe.batch_size + torch.arange(recipe.batch_size)
+            turn = step * world + rank
+            if real is not None and step % recipe.real_every == recipe.real_every - 1:
+                batch = real_batch(
+                    real, recipe.stock.scene.optics, turn, recipe.batch_size, recipe.seed, device
+                )
+                asked = condition = None
+                known = batch.known
+            else:
+                batch = stock.batch(turn, recipe.batch_size)
+                asked = ask(batch, recipe.objective, recipe.seed, turn)
+                condition = condition_of(asked.structure, words, asked.wording)
+                known = _told(turn, recipe).to(device)
+            index = turn * recipe.batch_size + torch.arange(recipe.batch_size)
             extent = torch.tensor(recipe.stock.crop).expand(recipe.batch_size, 3)
             masks = draw_masks(index, extent, grid, patch, recipe.masking, recipe.seed)
             for group in optimizer.param_groups:
@@ -190,7 +208,7 @@ def _train(
             model.train()
             optimizer.zero_grad(set_to_none=True)
             with accelerator.autocast():
-                terms = model(batch, asked, condition, masks.to(accelerator.device))
+                terms = model(batch, asked, condition, known, masks.to(device))
             accelerator.backward(terms["loss"])
             norm = accelerator.clip_grad_norm_(model.parameters(), recipe.optim.clip)
             assert norm is not None
@@ -215,6 +233,12 @@ def _train(
                 stops.saved()
     done = (position.step - first) * recipe.batch_size * world
     return position, done / max(time.monotonic() - began, 1e-9)
+
+
+def _told(turn: int, recipe: DenseRecipe) -> torch.Tensor:
+    """[B] bool, which samples are told their voxel size."""
+    chance = keyed_rng("told", recipe.seed, turn).random(recipe.batch_size)
+    return torch.from_numpy(chance >= recipe.objective.hide_spacing)
 
 
 def _write_weights(

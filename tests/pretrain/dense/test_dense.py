@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
-from luxvox.data.optics import Optics, sharp_optics
+from luxvox.data.optics import Optics, OpticsRanges, sharp_optics
 from luxvox.data.synthetic.stock import STRUCTURES, SimulatedBatch
 from luxvox.models.checkpoint import load_weights
 from luxvox.pretrain.dense.evaluate import heads_of, segment_row
+from luxvox.pretrain.dense.objective import _restore_loss
+from luxvox.pretrain.dense.real import open_real, real_batch
 from luxvox.pretrain.dense.recipe import DenseObjectiveRecipe, DenseRecipe
 from luxvox.pretrain.dense.run import build_dense, pretrain_dense
 from luxvox.pretrain.dense.targets import ask, condition_of, optics_targets
@@ -26,7 +29,7 @@ NUCLEI, VESSELS, AXONS = (STRUCTURES.index(name) for name in ("nuclei", "vessels
 SMALL = (
     "threads=1", "batch_size=2", "stock.scene_size=[16,32,32]", "stock.crop=[16,32,32]",
     "stock.scenes=3", "stock.voxel_sizes_um=[[1.5,1.5,1.5]]", "evaluate.batches=1", "device=cpu",
-    "stock.scene.structures=[nuclei,vessels]",
+    "stock.scene.structures=[nuclei,vessels]", "encoder=nano", "precision=no",
 )  # fmt: skip
 
 
@@ -53,7 +56,8 @@ def batch_of(count: int = 64) -> SimulatedBatch:
 
 def test_the_right_answer_is_that_of_the_structure_that_was_named() -> None:
     batch = batch_of()
-    asked = ask(batch, DenseObjectiveRecipe(absent=0.2, unnamed=0.2), seed=1, step=2)
+    recipe = DenseObjectiveRecipe(absent=0.2, unnamed=0.2, dim_left_out=0.0, widened=0.0)
+    asked = ask(batch, recipe, seed=1, step=2)
     rows = {NUCLEI: 0, VESSELS: 1}
     seen = set()
     for number, bit in enumerate(asked.structure.tolist()):
@@ -67,10 +71,25 @@ def test_the_right_answer_is_that_of_the_structure_that_was_named() -> None:
         assert bool(asked.centreline[number].any()) is (bit == VESSELS)
     assert {-1, NUCLEI, VESSELS} < seen
     assert len(seen) > 4  # and some that are not there
-    again = ask(batch, DenseObjectiveRecipe(absent=0.2, unnamed=0.2), seed=1, step=2)
-    other = ask(batch, DenseObjectiveRecipe(absent=0.2, unnamed=0.2), seed=1, step=3)
+    again, other = ask(batch, recipe, seed=1, step=2), ask(batch, recipe, seed=1, step=3)
     assert torch.equal(asked.structure, again.structure)
     assert not torch.equal(asked.structure, other.structure)
+
+
+def test_labels_are_drawn_as_annotators_do() -> None:
+    batch = batch_of()
+    batch.labels[:] = 0
+    batch.labels[:, 1:3, :, 1:3] = 1 << NUCLEI
+    batch.image[:, 0, 1:3, :2, 1:3] = 4.0  # the other half of each nucleus is dim
+    only = {"absent": 0.0, "unnamed": 0.99}
+    bright = ask(batch, DenseObjectiveRecipe(dim_left_out=1.0, widened=0.0, **only), 1, 2).labels
+    wide = ask(batch, DenseObjectiveRecipe(dim_left_out=0.0, widened=1.0, **only), 1, 2).labels
+    exact = (batch.labels > 0).to(torch.uint8)
+    assert bool((bright <= exact).all())
+    assert int(bright[:, 1:3, 0, 1:3].sum()) > 2 * int(bright[:, 1:3, 3, 1:3].sum())
+    assert len({int(sample.sum()) for sample in bright}) > 1  # each cuts at a brightness of its own
+    assert torch.equal(wide[:, 1], torch.ones(64, 4, 4, dtype=torch.uint8))  # a voxel wider across
+    assert not wide[:, 0].any()  # not along z
 
 
 def test_names_become_vectors_and_no_name_becomes_zeros() -> None:
@@ -122,6 +141,49 @@ def test_stage_b_starts_from_stage_a(simulated: Path, tmp_path: Path) -> None:
     assert all(torch.equal(kept[name], tensors[f"decoder.{name}"]) for name in kept)
     with pytest.raises(InputError, match="no model"):
         build_dense(plan(tmp_path / "c", f"init={tmp_path / 'nowhere'}"), 384)
+
+
+def test_stage_b_goes_on_from_stage_b(simulated: Path, tmp_path: Path) -> None:
+    words = [f"real={simulated}", "real_every=2", "steps=2"]
+    metrics = pretrain_dense(plan(tmp_path / "b", *words))
+    assert metrics["steps"] == 2
+    first, second = (json.loads(line) for line in (tmp_path / "b" / "history.jsonl").open())
+    assert "segment" in first
+    assert "segment" not in second  # real volumes have no labels here
+    assert second["restore"] > 0
+    model, _ = build_dense(plan(tmp_path / "c", f"init={tmp_path / 'b'}"), 384)
+    tensors, _ = load_weights(tmp_path / "b" / "weights")
+    own = model.state_dict()
+    assert own.keys() == tensors.keys()
+    assert all(torch.equal(own[name], tensors[name]) for name in own)
+
+
+def test_real_volumes_are_degraded_again_and_held_back_ones_left_alone(
+    simulated: Path, tmp_path: Path
+) -> None:
+    source = open_real(str(simulated), (16, 48, 32))  # a volume is 32 wide: 16 rows of padding
+    assert {row.split for row in source.rows} == {"train"}
+    optics = OpticsRanges()
+    batch = real_batch(source, optics, 4, 2, seed=3, device="cpu")
+    again = real_batch(source, optics, 4, 2, seed=3, device="cpu")
+    other = real_batch(source, optics, 5, 2, seed=3, device="cpu")
+    assert torch.equal(batch.image, again.image)
+    assert not torch.equal(batch.image, other.image)
+    assert batch.counts[:, :, :32].all()
+    assert not batch.counts[:, :, 32:].any()
+    inside = batch.counts[:, None]
+    for image, clean, counts in zip(batch.image, batch.clean, inside, strict=True):
+        pair = torch.stack([image[counts], clean[counts]])
+        assert 0.1 < float(torch.corrcoef(pair)[0, 1]) < 0.999  # the same place, not as sharp
+    changed = batch.clean.clone()
+    changed[~inside] += 100.0
+    loss = _restore_loss(batch.image, batch)
+    assert float(loss) > 0
+    assert torch.equal(loss, _restore_loss(batch.image, replace(batch, clean=changed)))
+    held_back = tmp_path / "dataset.csv"
+    held_back.write_text(f"image,split\n{source.rows[0].image},val\n")
+    with pytest.raises(InputError, match="no row to train on"):
+        open_real(str(held_back), (16, 32, 32))
 
 
 def test_whole_volumes_are_segmented_also_thin_ones(simulated: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Learning from few labels: draws, examples, adaptation, tasks, and the loop."""

@@ -1,0 +1,38 @@
+"""The way back: final weights between the untouched and the fine-tuned ones.
+
+At K = 1 an untouched model often beats its own fine-tuned version, and no labels are left to choose
+with. So the step is shrunk (as in arXiv 2109.01903): by default to K / (K + 1) of itself, as one
+would trust K observations beside one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of all tensors of a model, by name."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+@torch.no_grad()
+def blend_towards(model: nn.Module, untouched: Mapping[str, Tensor], share: float) -> None:
+    """Set a model to (1 - share) * untouched + share * itself, in place.
+
+    Args:
+        model: fine-tuned, LoRA merged.
+        untouched: see `weights_of`, taken before the training.
+        share: 0 gives the untouched model, 1 changes nothing.
+
+    Raises:
+        ValueError: names differ, as with LoRA that was not merged.
+    """
+    own = model.state_dict()
+    if own.keys() != untouched.keys():
+        raise ValueError(f"other tensors than before: {sorted(own.keys() ^ untouched.keys())[:3]}")
+    for name, tensor in own.items():
+        if tensor.is_floating_point():
+            tensor.lerp_(untouched[name].to(tensor.device), 1 - share)

@@ -1,0 +1,274 @@
+"""Rows of a list as examples in memory, and every way in which a row can be wrong, said plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..configs.errors import InputError
+from ..data.manifest import open_labels, open_row
+from ..data.normalize import IntensityStats, measure_intensity, normalize
+from ..data.open import open_volume
+from ..data.row import Row
+from ..data.volume import Volume
+from ..data.voxel import VoxelSize, format_voxel_size
+
+Task = Literal["segment", "restore", "classify"]
+
+SPACING_TOLERANCE = 0.05
+_FEW_VALUES, _MANY_VALUES = 16, 64  # of an image that is one of labels, and of labels that are none
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row, read and normalised. Shapes: Z Y X voxels.
+
+    Attributes:
+        id: of the row. group: the animal or parent volume.
+        image: [Z, Y, X] float32, normalised.
+        stats: by which it was.
+        voxel_size_um: (z, y, x); None = unknown.
+        labels: [Z, Y, X] int64, 0 = background, then the classes; None where the task has none.
+        counts: [Z, Y, X] bool, False = ignored; None where the task has no labels.
+        target: [Z, Y, X] float32, normalised by the image's stats; None but for restoration.
+        structure: what the labels are of. class_name: of the whole volume.
+    """
+
+    id: str
+    group: str
+    image: NDArray[np.float32]
+    stats: IntensityStats
+    voxel_size_um: VoxelSize | None
+    labels: NDArray[np.int64] | None = None
+    counts: NDArray[np.bool_] | None = None
+    target: NDArray[np.float32] | None = None
+    structure: str | None = None
+    class_name: str | None = None
+
+    def slab(self, planes: slice) -> Example:
+        """The same example cut along z; normalised as the whole was."""
+        return replace(
+            self,
+            image=self.image[planes],
+            labels=None if self.labels is None else self.labels[planes],
+            counts=None if self.counts is None else self.counts[planes],
+            target=None if self.target is None else self.target[planes],
+        )
+
+
+def load_example(
+    row: Row,
+    task: Task,
+    label_values: Sequence[int] = (),
+    foreground_label: int | None = None,
+) -> Example:
+    """Read one row for a task.
+
+    Args:
+        row: of a list.
+        task: which partner of the image is needed: labels, target or class.
+        label_values: value of each class of the labels, background first; empty = binary.
+        foreground_label: binary: which value is foreground, where the row does not say;
+            None = every value above 0.
+
+    Raises:
+        InputError: the partner is missing, of another shape or voxel size than the image, or its
+            values are no labels, or none of these classes.
+    """
+    _need_partner(row, task)
+    if task == "segment":
+        return _with_labels(row, label_values, foreground_label)
+    volume = open_row(row)
+    if task == "classify":
+        return _with_image(row, volume, volume.read(channels=[0])[0])
+    assert row.target is not None
+    _same_spacing(row, "target")
+    wanted = open_volume(row.target, axes=row.axes, voxel_size_um=row.voxel_size_um)
+    _same_shape(row, volume, wanted, "target")
+    example = _with_image(row, volume, volume.read(channels=[0])[0])
+    return replace(example, target=normalize(_float(wanted.read(channels=[0])[0]), example.stats))
+
+
+def load_support(rows: Sequence[Row], task: Task, classes: bool = False) -> list[Example]:
+    """Read what is learnt from.
+
+    Args:
+        rows: the shots.
+        task: see `load_example`.
+        classes: every value of the labels is a class of its own (see `label_values_of`).
+
+    Raises:
+        InputError: as `load_example`; or the support as a whole has no foreground, no background,
+            nothing that counts, or (classification) one class only.
+    """
+    values = label_values_of(rows) if classes and task == "segment" else ()
+    examples = [load_example(row, task, values) for row in rows]
+    if task == "segment":
+        _check_both_sides(rows, examples)
+    if task == "classify":
+        names = sorted({str(example.class_name) for example in examples})
+        if len(names) < 2:
+            raise InputError(
+                f"the rows to learn from are all of class {names[0]!r}, expected two classes or "
+                "more; fill the column 'class' with what tells them apart"
+            )
+    return examples
+
+
+def label_values_of(rows: Sequence[Row]) -> tuple[int, ...]:
+    """All values of the labels of these rows, ignored ones left out, background (0) first.
+
+    Raises:
+        InputError: a row has no labels, or they hold no whole numbers.
+    """
+    found: set[int] = {0}
+    for row in rows:
+        _need_partner(row, "segment")
+        values = np.unique(_whole(row, open_labels(row).read()[0]))
+        found |= {int(value) for value in values} - set(row.ignore_label or ())
+    return tuple(sorted(found, key=lambda value: (value != 0, value)))
+
+
+def _need_partner(row: Row, task: Task) -> None:
+    column, cell = {
+        "segment": ("labels", row.labels),
+        "restore": ("target", row.target),
+        "classify": ("class", row.class_name),
+    }[task]
+    if cell is None:
+        raise InputError(
+            f"{row.where}: no {column}, which {task} needs; fill the column '{column}', or take "
+            "the row out"
+        )
+
+
+def _with_image(row: Row, volume: Volume, raw: NDArray[Any]) -> Example:
+    stats = measure_intensity(volume)
+    return Example(
+        id=row.id,
+        group=row.group,
+        image=normalize(_float(raw), stats),
+        stats=stats,
+        voxel_size_um=volume.voxel_size_um,
+        structure=row.structure,
+        class_name=row.class_name,
+    )
+
+
+def _with_labels(row: Row, label_values: Sequence[int], foreground: int | None) -> Example:
+    _same_spacing(row, "labels")
+    volume, marked = open_row(row), open_labels(row)
+    _same_shape(row, volume, marked, "labels")
+    raw, values = volume.read(channels=[0])[0], marked.read()[0]
+    _not_swapped(row, raw, values)
+    values = _whole(row, values)
+    counts = ~np.isin(values, row.ignore_label or ())
+    if label_values:
+        labels = _to_classes(row, values, counts, label_values)
+    else:
+        wanted = row.foreground_label if row.foreground_label is not None else foreground
+        labels = (values == wanted if wanted is not None else values > 0).astype(np.int64)
+        labels[~counts] = 0
+    return replace(_with_image(row, volume, raw), labels=labels, counts=counts)
+
+
+def _to_classes(
+    row: Row, values: NDArray[np.int64], counts: NDArray[np.bool_], label_values: Sequence[int]
+) -> NDArray[np.int64]:
+    known = np.array(label_values)
+    strange = np.setdiff1d(values[counts], known)
+    if strange.size:
+        raise InputError(
+            f"{row.where}: labels hold {_list(strange)}, expected only the classes that were "
+            f"learnt from, {_list(known)}; correct the labels, or name what to ignore in the "
+            "column 'ignore_label'"
+        )
+    order = np.argsort(known)
+    return np.where(counts, order[np.searchsorted(known[order], np.where(counts, values, 0))], 0)
+
+
+def _same_shape(row: Row, image: Volume, partner: Volume, what: str) -> None:
+    if image.shape != partner.shape:
+        raise InputError(
+            f"{row.where}: {what} of {partner.shape} voxels (z, y, x) for an image of "
+            f"{image.shape}, expected the same; check the column 'axes', or resample one of them"
+        )
+
+
+def _same_spacing(row: Row, what: str) -> None:
+    """Refuse partners that state another voxel size than the image; the list's word settles it."""
+    partner = row.labels if what == "labels" else row.target
+    if row.voxel_size_um is not None or partner is None:
+        return
+    axes = "".join(axis for axis in row.axes if axis in "zyx") if row.axes else None
+    mine = open_volume(row.image, axes=row.axes).voxel_size_um
+    other = open_volume(partner, axes=axes if what == "labels" else row.axes).voxel_size_um
+    if mine is None or other is None:
+        return
+    if any(abs(a - b) > SPACING_TOLERANCE * max(a, b) for a, b in zip(mine, other, strict=True)):
+        raise InputError(
+            f"{row.where}: the image says voxels of {format_voxel_size(mine)} (z, y, x), its "
+            f"{what} {format_voxel_size(other)}, expected the same; correct the files, or settle "
+            "it in the column 'voxel_size_um'"
+        )
+
+
+def _not_swapped(row: Row, raw: NDArray[Any], values: NDArray[Any]) -> None:
+    few = np.unique(raw)
+    if len(few) <= _FEW_VALUES and np.array_equal(few, np.round(few)):
+        many = len(np.unique(values))
+        if many >= _MANY_VALUES:
+            raise InputError(
+                f"{row.where}: the image holds {len(few)} different values and the labels {many}, "
+                "as if the two were swapped; exchange the columns 'image' and 'labels'"
+            )
+
+
+def _whole(row: Row, values: NDArray[Any]) -> NDArray[np.int64]:
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or (values != np.round(values)).any():
+            raise InputError(
+                f"{row.where}: labels hold broken numbers (such as "
+                f"{values[values != np.round(values)][0]:g}), expected whole ones; was it "
+                "interpolated, or is it an image? Give label values as integers"
+            )
+    return values.astype(np.int64)
+
+
+def _check_both_sides(rows: Sequence[Row], examples: Sequence[Example]) -> None:
+    """One empty row is fine; a support without foreground, or without background, is not."""
+    where = ", ".join(row.where for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
+    counted = [e.labels[e.counts] for e in examples if e.labels is not None]
+    if not any(labels.size for labels in counted):
+        raise InputError(
+            f"{where}: every voxel of the labels is ignored, expected some that count; check the "
+            "column 'ignore_label'"
+        )
+    if not any((labels > 0).any() for labels in counted):
+        values = np.unique(np.concatenate([np.unique(open_labels(row).read()[0]) for row in rows]))
+        wanted = next((r.foreground_label for r in rows if r.foreground_label is not None), None)
+        expected = "a value above 0" if wanted is None else f"the foreground_label {wanted}"
+        raise InputError(
+            f"{where}: labels without any foreground (values found: {_list(values)}), expected "
+            f"{expected} in at least one of the rows; label some, or correct 'foreground_label'"
+        )
+    if not any((labels == 0).any() for labels in counted):
+        raise InputError(
+            f"{where}: labels hold one class only, all that counts is foreground; expected some "
+            "background too; label it, or correct 'foreground_label' and 'ignore_label'"
+        )
+
+
+def _float(raw: NDArray[Any]) -> NDArray[Any]:
+    """As float32 but for the types that `normalize` reads without loss (or faster) itself."""
+    return raw.astype(np.float32) if raw.dtype == np.float64 else raw
+
+
+def _list(values: NDArray[Any]) -> str:
+    shown = " ".join(f"{value:g}" for value in values[:_SHOWN])
+    return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")

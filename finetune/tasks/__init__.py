@@ -1,0 +1,1 @@
+"""One task a file: its head, loss, metrics of a row, and picture."""

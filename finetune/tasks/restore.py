@@ -1,0 +1,62 @@
+"""Restoration: the input plus a learned residual, judged as images and as spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...data.normalize import denormalize
+from ...models.dense import DenseFeatures, DenseModel
+from ...models.heads.restore import RestoreHead
+from ...models.losses.restoration import restoration_loss
+from ...models.metrics.restoration import restoration_metrics
+from ..examples import Example
+from ..sub_crops import Batch
+
+HEAD = "restore"
+WEIGHTS = {"l1": 1.0, "ssim": 0.2, "gradient": 0.1, "frequency": 0.1}
+
+
+class RestoreTask(nn.Module):
+    """The model as restoration trains it.
+
+    Args:
+        model: with the head.
+        head: its name.
+    """
+
+    def __init__(self, model: DenseModel, head: str = HEAD) -> None:
+        super().__init__()
+        chosen = model.heads[head]
+        assert isinstance(chosen, RestoreHead)
+        self.model, self.head = model, head
+
+    def features(self, batch: Batch) -> DenseFeatures:
+        """All that comes before the head."""
+        return self.model(batch.image, batch.voxel_size_um, batch.spacing_known, batch.condition)
+
+    def forward(self, batch: Batch, features: DenseFeatures | None = None) -> dict[str, Tensor]:
+        """Terms of the loss, and `loss`; features of the batch may be given, if nothing moved."""
+        assert batch.target is not None
+        given = self.features(batch) if features is None else features
+        found = self.model.heads[self.head](given.full, batch.image)
+        terms = restoration_loss(found, batch.target, batch.counts)
+        loss = sum(weight * terms[name] for name, weight in WEIGHTS.items())
+        assert isinstance(loss, Tensor)
+        return terms | {"loss": loss}
+
+
+def restore_metrics(found: NDArray[np.float32], example: Example) -> dict[str, float]:
+    """PSNR, SSIM and NRMSE of a restored image, and of the input as it is (`identity_psnr` ...).
+
+    Args:
+        found: [Z, Y, X], normalised like the image. Compared in the file's intensities, as a user
+            sees them.
+        example: with a target.
+    """
+    assert example.target is not None
+    truth = denormalize(example.target.astype(np.float64), example.stats)
+    mine = restoration_metrics(denormalize(found.astype(np.float64), example.stats), truth)
+    given = restoration_metrics(denormalize(example.image.astype(np.float64), example.stats), truth)
+    return mine | {f"identity_{name}": value for name, value in given.items()}

@@ -1,0 +1,69 @@
+"""The honest control: MONAI's residual U-Net in the place of encoder, detail stream and decoder.
+
+The same heads read it, the same losses train it, stage B included, and it is told the structure's
+name like our own model: by channels scaled and shifted before the heads.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .dense_decoder import Condition
+from .encoder import Encoded
+from .sizes import EncoderConfig
+
+CHANNELS = (16, 32, 64, 128)
+"""At strides 1 to 8, as notes of small few-shot nets have it: 1.2 M parameters."""
+
+
+class UNetEncoder(nn.Module):
+    """Where our model has its tokens the control has nothing; it only says what a patch is."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList()
+        self.norm = nn.Identity()
+
+
+class UNetDecoder(nn.Module):
+    """[B, 1, Z, Y, X] -> features [B, 16, Z, Y, X].
+
+    Args:
+        text_dim: of the vector that names the foreground.
+        condition_width: of what it is projected to.
+    """
+
+    def __init__(self, text_dim: int, condition_width: int) -> None:
+        super().__init__()
+        from monai.networks.nets.unet import UNet
+
+        self.channels = (CHANNELS[0],)
+        self.scales = ((1, 1, 1),)
+        self.net = cast(
+            nn.Module,
+            UNet(3, 1, CHANNELS[0], CHANNELS, (2, 2, 2), num_res_units=2, norm="INSTANCE"),
+        )
+        self.condition = Condition(text_dim, condition_width)
+        self.film = nn.Linear(condition_width, 2 * CHANNELS[0])
+        nn.init.zeros_(self.film.weight)  # starts unconditioned
+        nn.init.zeros_(self.film.bias)
+        self.mix = nn.Conv3d(CHANNELS[0], CHANNELS[0], 1)
+
+    def forward(self, crop: Tensor, condition: Tensor | None) -> Tensor:
+        """Sides are multiples of 8, and one of them at least 16."""
+        features = self.net(crop)
+        film = self.film(self.condition(condition, len(crop))).to(features.dtype)
+        scale, shift = film[..., None, None, None].chunk(2, dim=1)
+        return self.mix(F.leaky_relu(torch.addcmul(shift, features, 1 + scale)))
+
+
+def no_tokens(crop: Tensor, width: int) -> Encoded:
+    """What stands for the tokens of a net that has none."""
+    empty = crop.new_zeros(len(crop), 0, width)
+    nowhere = crop.new_zeros(len(crop), 0, 3)
+    return Encoded(empty, empty, nowhere, crop.new_ones(len(crop), 3), (0, 0, 0), key_mask=None)

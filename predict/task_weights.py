@@ -1,0 +1,274 @@
+"""Weights for one task: the dense model, and what has to be known to use it; loaded and saved.
+
+A fine-tuned RUN knows its task. Pretrained dense weights are told one: which head, which structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from ..configs.errors import InputError
+from ..configs.explain import one_line
+from ..data.normalize import NORMALISATION
+from ..data.voxel import VoxelSize
+from ..models.catalog import find_weights
+from ..models.checkpoint import load_strict, load_weights, save_weights
+from ..models.dense import DenseConfig, DenseModel
+from ..models.sizes import EncoderConfig
+from ..models.text import TextTower
+
+Triple = tuple[int, int, int]
+Task = Literal["segment", "restore", "classify"]
+
+_CONDITION = "condition"  # name of the stored vector; no part of the model has it
+_PREFIX = "dense."  # of the dense model among the tensors of a pretraining run
+
+
+class TaskConfig(BaseModel):
+    """What a task is, beside its tensors; stands in config.json under architecture.task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task
+    head: str
+    """Name of the head in the dense model."""
+    structure: str | None = None
+    """Text that names the foreground; None = not said."""
+    classes: tuple[str, ...] = ()
+    """Classification: names in order. Several labels: their names, background first. () = binary
+    segmentation, or restoration."""
+    label_values: tuple[int, ...] = ()
+    """Several labels: the value that each class has in label images."""
+    foreground_label: int | None = None
+    """Binary: the value of the foreground in label images; None = all above 0."""
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    """Binary: a voxel is foreground above it."""
+    tile: Triple = (64, 64, 64)
+    """Voxels (z, y, x) that are predicted together."""
+    tta: bool = False
+    """Mean over the four mirror images in y and x: 4 times the time."""
+    voxel_size_um: VoxelSize | None = None
+    """(z, y, x) of what it was trained on, for the warning; None = not known."""
+
+
+@dataclass(frozen=True)
+class TaskWeights:
+    """A model that is ready for its task.
+
+    Attributes:
+        model: in evaluation mode.
+        task: what it does.
+        where: names the weights in messages.
+        condition: [1, text_dim], the vector of `task.structure`; None = not said.
+        voxel_range_um: smallest and largest (z, y, x) that it was trained on; None = not known.
+        fine_tuned: whether it has learnt this very task; pretrained weights have to be told one.
+    """
+
+    model: DenseModel
+    task: TaskConfig
+    where: str
+    condition: Tensor | None = None
+    voxel_range_um: tuple[VoxelSize, VoxelSize] | None = None
+    fine_tuned: bool = False
+
+
+def load_task(
+    name: str | Path,
+    task: Task | None = None,
+    structure: str | None = None,
+    device: str | torch.device = "cpu",
+) -> TaskWeights:
+    """Load weights for a task.
+
+    Args:
+        name: a RUN folder (with `weights/`), a folder of weights, or a name that ships.
+        task: of pretrained weights; fine-tuned ones know theirs.
+        structure: text that names the foreground, for pretrained weights; None leaves it unnamed:
+            the main structure is meant.
+        device: where the model is put.
+
+    Returns:
+        Model in evaluation mode, its task, and the vector that names the structure.
+
+    Raises:
+        InputError: nothing of that name; another task or structure than it was fine-tuned for;
+            weights without a decoder or without the head; tensors that do not fit; or no sentence
+            encoder to name the structure with.
+    """
+    folder = _find(name)
+    tensors, config = load_weights(folder)
+    model, parts = _build(config, folder)
+    if "task" in parts:
+        known = _task_of(parts, folder)
+        _same(known, task, structure, name)
+    else:
+        known = _new_task(parts, model.config, task, structure, name)
+        if any(key.startswith(_PREFIX) for key in tensors):
+            # Decoders and heads that only pretraining needs lie in the same file.
+            tensors = {
+                key.removeprefix(_PREFIX): tensor
+                for key, tensor in tensors.items()
+                if key.startswith(_PREFIX)
+            }
+    condition = tensors.pop(_CONDITION, None)
+    load_strict(model, tensors, str(folder))
+    if condition is None and known.structure is not None and known.task == "segment":
+        condition = _named(known.structure, config, model.config.text_dim, folder)
+    # A third faster on CPUs; answers are the same.
+    model.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    sizes = config.get("voxel_size_range_um")
+    return TaskWeights(
+        model,
+        known,
+        str(name),
+        None if condition is None else condition.float().to(device),
+        None if sizes is None else (tuple(sizes[0]), tuple(sizes[1])),
+        fine_tuned="task" in parts,
+    )
+
+
+def save_task(
+    folder: str | Path,
+    model: DenseModel,
+    task: TaskConfig,
+    config: Mapping[str, Any],
+    card: str,
+    condition: Tensor | None = None,
+) -> Path:
+    """Write weights that `load_task` reads without being told anything.
+
+    Args:
+        folder: to write.
+        model: plain, adapters merged.
+        task: what it does.
+        config: what config.json says beside architecture and normalisation: "recipe", "data",
+            "licence" ...; where it says no voxel sizes, stains or structures, those of the task
+            stand there.
+        card: model card, Markdown.
+        condition: [1, text_dim], the vector that names the structure, so that no sentence encoder
+            is needed later.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    size = task.voxel_size_um
+    architecture = {
+        "kind": "dense",
+        "encoder": model.encoder.config.model_dump(mode="json"),
+        "dense": model.config.model_dump(mode="json"),
+        "task": task.model_dump(mode="json"),
+    }
+    tensors = dict(model.state_dict())
+    if condition is not None:
+        tensors[_CONDITION] = condition.reshape(1, -1)
+    defaults = {
+        "normalisation": NORMALISATION,
+        "voxel_size_range_um": None if size is None else [list(size), list(size)],
+        "stains": [],
+        "structures": [] if task.structure is None else [task.structure],
+        "recipe": {},
+        "data": {},
+        "licence": "not stated: it depends on the licences of the volumes",
+    }
+    return save_weights(folder, tensors, {**defaults, **config, "architecture": architecture}, card)
+
+
+def _find(name: str | Path) -> Path:
+    folder = Path(name)
+    if (folder / "weights" / "config.json").is_file():
+        return folder / "weights"
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.exists():
+        raise InputError(
+            f"{name}: no weights in it, expected a RUN folder with weights/, or a folder with "
+            "config.json and model.safetensors; give the folder that luxvox finetune wrote"
+        )
+    return find_weights(str(name))
+
+
+def _build(config: Mapping[str, Any], folder: Path) -> tuple[DenseModel, dict[str, Any]]:
+    """The untrained model that config.json describes, and its description."""
+    parts = config.get("architecture")
+    if not isinstance(parts, dict) or "dense" not in parts:
+        raise InputError(
+            f"{folder}: weights without a dense decoder, which tasks need; give a run of luxvox "
+            "finetune or of a dense_* recipe of luxvox pretrain"
+        )
+    try:
+        encoder = EncoderConfig(**parts["encoder"])
+        return DenseModel(encoder, DenseConfig(**parts["dense"])), parts
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else one_line(error)
+        raise InputError(
+            f"{folder / 'config.json'}: no model can be built from it ({what}); copy it again"
+        ) from error
+
+
+def _task_of(parts: Mapping[str, Any], folder: Path) -> TaskConfig:
+    try:
+        return TaskConfig.model_validate(parts["task"])
+    except ValidationError as error:
+        raise InputError(
+            f"{folder / 'config.json'}: architecture.task is no task ({one_line(error)}); "
+            "copy it again"
+        ) from error
+
+
+def _same(known: TaskConfig, task: str | None, structure: str | None, name: str | Path) -> None:
+    """Refuse to use fine-tuned weights for anything but what they learnt."""
+    for what, asked, own in (("task", task, known.task), ("structure", structure, known.structure)):
+        if asked is not None and asked != own:
+            raise InputError(
+                f"{name}: fine-tuned for {what} {own!r}, asked for {asked!r}; leave --{what} out, "
+                "or take weights that fit"
+            )
+
+
+def _new_task(
+    parts: Mapping[str, Any],
+    dense: DenseConfig,
+    task: Task | None,
+    structure: str | None,
+    name: str | Path,
+) -> TaskConfig:
+    """The task that a user gives pretrained weights."""
+    heads = {head: config.task for head, config in dense.heads.items()}
+    if task is None:
+        raise InputError(
+            f"{name}: pretrained weights, which know no task of their own; "
+            f"give --task, one of {', '.join(dict.fromkeys(heads.values()))}"
+        )
+    fitting = [head for head, its in heads.items() if its == task]
+    if not fitting:
+        raise InputError(
+            f"{name}: no head for task {task!r} in these weights (there are "
+            f"{', '.join(dict.fromkeys(heads.values()))}); fine-tune them: luxvox finetune {task}"
+        )
+    return TaskConfig(
+        task=task,
+        head=task if task in fitting else fitting[0],
+        structure=structure,
+        tile=parts.get("crop_shape") or (64, 64, 64),
+    )
+
+
+def _named(structure: str, config: Mapping[str, Any], width: int, folder: Path) -> Tensor:
+    """[1, text_dim], the vector of a text."""
+    recipe = config.get("recipe")
+    own = recipe.get("text_folder") if isinstance(recipe, dict) else None
+    # Weights travel; a folder of the machine that trained them may not be here.
+    tower = TextTower(own if own is not None and Path(own).is_dir() else None)
+    if tower.width != width:
+        raise InputError(
+            f"{folder}: trained with names of {width} numbers, the sentence encoder in "
+            f"{tower.folder} gives {tower.width}; install the one that it was trained with"
+        )
+    return tower.encode([structure])
