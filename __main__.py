@@ -16,7 +16,9 @@ import typer
 
 from . import __version__
 from .configs.explain import explain, one_line
+from .configs.options import Dataset, Json, Overrides, Overwrite
 from .configs.threads import let_threads_sleep
+from .finetune import few_labels
 
 # In every version of typer, with click inside or beside it: wrong options, missing arguments.
 _UsageError = typer.BadParameter.__bases__[0]
@@ -32,26 +34,6 @@ command = typer.Typer(
     help="A 3D foundation model for light-sheet fluorescence microscopy.",
     epilog="Start with `luxvox demo`, or with `luxvox audit DATASET` on your own volumes.",
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Dataset = Annotated[
-    str,
-    typer.Argument(metavar="DATASET", help="A list (CSV), a folder, a glob, or one volume."),
-]
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at OUT.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Recipe keys, dotted: encoder=small steps=500"),
-]
-TaskOption = Annotated[
-    Literal["segment", "restore", "classify"] | None,
-    typer.Option(metavar="TASK", help="Of pretrained weights; a fine-tuned RUN knows its own."),
-]
-StructureOption = Annotated[
-    str | None,
-    typer.Option(metavar="TEXT", help="What pretrained weights are to find: 'blood vessels'."),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -264,118 +246,14 @@ def pretrain(
     pretrain_command(recipe, overrides or [], resume=resume)
 
 
-@command.command()
-def finetune(
-    task: Annotated[
-        Literal["segment", "classify", "restore", "deblur"],
-        typer.Argument(metavar="TASK", help="segment, classify, restore (or: deblur)."),
-    ],
-    dataset: Dataset,
-    overrides: Overrides = None,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="A new folder for weights and report.")
-    ] = ...,  # pyright: ignore[reportArgumentType]
-    weights: Annotated[
-        str | None,
-        typer.Option(metavar="W", help="A RUN, a weights folder, a shipped name; none = scratch."),
-    ] = None,
-    shots: Annotated[
-        int | None,
-        typer.Option(min=1, help="Rows to learn from (of each class); without it all."),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="RECIPE", help="A YAML file, or a shipped one.")
-    ] = None,
-) -> None:
-    """Learn a task from a few labelled volumes; RUN then knows it.
-
-    On several GPUs: `accelerate launch -m luxvox.finetune TASK DATASET --out RUN ...`
-
-    Example: `luxvox finetune segment mydata/dataset.csv --out my-vessels --shots 3`
-    """
-    from .finetune.__main__ import finetune_command
-    from .report.finetune import write_finetune_report
-
-    finetune_command(
-        task, dataset, out=str(out), weights=weights, shots=shots, recipe=recipe,
-        overrides=overrides or [],
-    )  # fmt: skip
-    typer.echo(f"report: {write_finetune_report(out)}")
-
-
-@command.command()
-def evaluate(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A fine-tuned RUN, or weights with --task.")
-    ],
-    dataset: Dataset,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="OUT", help="Write numbers there, a page beside it."),
-    ] = None,
-    task: TaskOption = None,
-    structure: StructureOption = None,
-) -> None:
-    """Measure weights on every row of a list: the metrics of the task, per sample and as a mean.
-
-    Rows that were learnt from are marked; the mean without them is given too.
-
-    Example: `luxvox evaluate my-vessels mydata/test.csv --json my-vessels/test.json`
-    """
-    from .finetune.evaluate import evaluate_command
-
-    evaluate_command(run, dataset, json, task, structure)
-
-
-@command.command()
-def predict(
-    weights: Annotated[
-        str,
-        typer.Argument(metavar="WEIGHTS", help="A fine-tuned RUN, or pretrained weights."),
-    ],
-    volume: Annotated[
-        str, typer.Argument(metavar="VOLUME", help="A file or folder of any format.")
-    ],
-    out: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUT", help="A name in .ome.zarr or .ome.tif, or STORE.ome.zarr/labels/NAME."
-        ),
-    ],
-    task: TaskOption = None,
-    structure: StructureOption = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Foreground is above it; without it that of RUN.")
-    ] = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities in place of labels.")
-    ] = False,
-    instances: Annotated[
-        bool, typer.Option("--instances", help="Number the objects, touching ones apart.")
-    ] = False,
-    channel: Annotated[
-        str | None, typer.Option(help="Which channel, by index (from 0) or name.")
-    ] = None,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option(metavar="'Z Y X'", help="In micrometres, in place of what the file says."),
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")
-    ] = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Segment or restore one volume; labels and images keep its grid and voxel size.
-
-    Example: `luxvox predict my-vessels brain.ome.zarr vessels.ome.zarr`
-    """
-    from .predict.volume import predict_command
-
-    predict_command(
-        weights, volume, out, task, structure, threshold=threshold, probabilities=probabilities,
-        instances=instances, channel=channel, voxel_size=voxel_size, device=device,
-        overwrite=overwrite,
-    )  # fmt: skip
+for _verb in (
+    few_labels.finetune,
+    few_labels.evaluate,
+    few_labels.benchmark,
+    few_labels.suggest,
+    few_labels.predict,
+):
+    command.command()(_verb)
 
 
 @command.command()

@@ -126,9 +126,9 @@ def evaluate_command(
         learnt = " *" if sample["in_support"] else ""
         table.add_row(f"{sample['id']}{learnt}", *(shown(sample.get(name)) for name in names))
     table.add_section()
-    for key, words in MEANS.items():
+    for key in MEANS:
         if result.get(key):
-            table.add_row(f"mean, {words}", *(shown(result[key].get(name)) for name in names))
+            table.add_row(key, *(shown(result[key].get(name)) for name in names))
     console.print(table)
     for note in result["notes"]:
         console.print(f"note: {note}", highlight=False)

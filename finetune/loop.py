@@ -119,11 +119,14 @@ def train(
         for settings in optimizer.param_groups:
             settings["lr"] = settings["full_lr"] * factor
         optimizer.zero_grad(set_to_none=True)
+        # Drawn in full precision: only the model computes in bf16.
+        batch = draw(step).to(accelerator.device) if features is None else None
         with accelerator.autocast():
-            if features is None:
-                terms = wrapped(draw(step).to(accelerator.device))
+            if batch is not None:
+                terms = wrapped(batch)
             else:
-                terms = wrapped(*features.of(step, draw, accelerator.device))
+                assert features is not None
+                terms = wrapped(*features.of(step, draw, accelerator))
         accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trained, recipe.clip)
         if norm is not None and bool(torch.isfinite(torch.as_tensor(norm))):
@@ -200,11 +203,12 @@ class _Features:
         self.kept: dict[int, tuple[Batch, Any]] = {}
 
     def of(
-        self, step: int, draw: Callable[[int], Batch], device: torch.device
+        self, step: int, draw: Callable[[int], Batch], accelerator: Accelerator
     ) -> tuple[Batch, Any]:
         place = step % self.count
         if place not in self.kept:
-            batch = draw(place).to(device)
+            with torch.autocast(accelerator.device.type, enabled=False):
+                batch = draw(place).to(accelerator.device)
             with torch.no_grad():
                 self.kept[place] = (batch, self.task.features(batch))  # pyright: ignore
         return self.kept[place]

@@ -62,6 +62,8 @@ class FinetuneRecipe(BaseModel):
     """A RUN, a weights folder, a shipped name; "none" = from scratch; None = luxvox-tiny."""
     encoder: str = "tiny"
     """Size, where there are no weights that say it."""
+    backbone: Literal["vit", "unet", "swinunetr"] = "vit"
+    """From scratch: our own net, or a control of `models.unet`."""
     shots: int | None = Field(default=None, ge=1)
     """Rows to learn from (classification: of each class); None = all of split train."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -133,6 +135,12 @@ class FinetuneRecipe(BaseModel):
             raise ValueError(
                 f"classify.method is {self.classify.method!r} with weights=none: features of a "
                 "random encoder; set classify.method=full, or give weights"
+            )
+        if self.backbone != "vit" and (self.weights != "none" or self.task == "classify"):
+            raise ValueError(
+                f"backbone is {self.backbone!r} with weights={self.weights} and task={self.task}: "
+                "controls start from scratch and give no tokens to classify; set weights=none and "
+                "another task, or leave backbone out (weights know their own)"
             )
         if self.replay and self.task == "classify":
             raise ValueError("replay is for segment and restore; set replay=0")

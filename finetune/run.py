@@ -42,13 +42,18 @@ if TYPE_CHECKING:
 Runnable = SegmentTask | RestoreTask | ClassifyTask
 
 
-def finetune(recipe: FinetuneRecipe, support: Sequence[Row] | None = None) -> dict[str, Any]:
+def finetune(
+    recipe: FinetuneRecipe,
+    support: Sequence[Row] | None = None,
+    examples: Sequence[Example] | None = None,
+) -> dict[str, Any]:
     """Run a recipe to its end.
 
     Args:
         recipe: the whole plan; `out` receives recipe.yaml, history.jsonl, metrics.json,
             support.npz and weights/.
         support: rows to learn from; None draws them from `data`. A benchmark gives its own.
+        examples: what stands for these rows, in place of reading them: cut, or with noise added.
 
     Returns:
         What stands in metrics.json.
@@ -69,8 +74,9 @@ def finetune(recipe: FinetuneRecipe, support: Sequence[Row] | None = None) -> di
         write_recipe(run, recipe)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("luxvox")
-    examples = load_support(rows, recipe.task, classes=recipe.labels == "classes")
-    metrics = _learn(recipe, rows, examples, accelerator)
+    if examples is None:
+        examples = load_support(rows, recipe.task, classes=recipe.labels == "classes")
+    metrics = _learn(recipe, rows, list(examples), accelerator)
     if main:
         write_metrics(run, metrics)
     accelerator.wait_for_everyone()

@@ -42,7 +42,7 @@ def starting_model(recipe: FinetuneRecipe, head: str, config: HeadConfig, text_d
     """Build the model of a run.
 
     Args:
-        recipe: `weights`, `encoder`, `seed`.
+        recipe: `weights`, `encoder`, `backbone`, `seed`.
         head: name of the task's head.
         config: its dimensions; a pretrained head of this name and these dimensions is kept.
         text_dim: of the vectors that name structures, where no weights say it.
@@ -61,7 +61,7 @@ def starting_model(recipe: FinetuneRecipe, head: str, config: HeadConfig, text_d
                 file=sys.stderr,
             )
     if name == "none":
-        model = _fresh(SIZES[recipe.encoder], head, config, text_dim)
+        model = _fresh(SIZES[recipe.encoder], head, config, text_dim, recipe.backbone)
         return Start(model, "scratch", True, "from scratch")
     if (encoder := _encoder_alone(name)) is not None:
         model = _fresh(encoder.config, head, config, text_dim)
@@ -75,11 +75,11 @@ def starting_model(recipe: FinetuneRecipe, head: str, config: HeadConfig, text_d
     return Start(_with_head(found, head, config), "dense", True, name)
 
 
-def _fresh(encoder: EncoderConfig, head: str, config: HeadConfig, text_dim: int) -> DenseModel:
-    dense = DenseConfig.for_encoder(encoder)
-    return DenseModel(
-        encoder, dense.model_copy(update={"heads": {head: config}, "text_dim": text_dim})
-    )
+def _fresh(
+    encoder: EncoderConfig, head: str, config: HeadConfig, text_dim: int, backbone: str = "vit"
+) -> DenseModel:
+    chosen = {"heads": {head: config}, "text_dim": text_dim, "backbone": backbone}
+    return DenseModel(encoder, DenseConfig.for_encoder(encoder).model_copy(update=chosen))
 
 
 def _with_head(model: DenseModel, head: str, config: HeadConfig) -> DenseModel:

@@ -65,8 +65,8 @@ class DenseConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: Literal["vit", "unet"] = "vit"
-    """Ours, or the control: MONAI's U-Net, see `unet`."""
+    backbone: Literal["vit", "unet", "swinunetr"] = "vit"
+    """Ours, or a control: MONAI's nets, see `unet`."""
     channels: tuple[int, int, int] = (16, 32, 64)
     """Of detail stream and decoder at strides 1, 2 and 4; fewer for small encoders."""
     depths: int = Field(default=4, ge=1)
@@ -114,10 +114,10 @@ class DenseModel(nn.Module):
         super().__init__()
         self.config = config
         self.depths = even_depths(encoder.depth, config.depths)
-        if config.backbone == "unet":
+        if config.backbone != "vit":
             self.encoder = UNetEncoder(encoder)
             self.detail = nn.Identity()
-            self.decoder = UNetDecoder(config.text_dim, config.condition_width)
+            self.decoder = UNetDecoder(config.text_dim, config.condition_width, config.backbone)
         else:
             self.encoder = Encoder(encoder)
             self.detail = DetailStream(config.channels, encoder.patch)

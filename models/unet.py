@@ -1,4 +1,5 @@
-"""The honest control: MONAI's residual U-Net in the place of encoder, detail stream and decoder.
+"""The honest controls: MONAI's residual U-Net or SwinUNETR in the place of encoder, detail stream
+and decoder.
 
 The same heads read it, the same losses train it, stage B included, and it is told the structure's
 name like our own model: by channels scaled and shifted before the heads.
@@ -6,7 +7,7 @@ name like our own model: by channels scaled and shifted before the heads.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from .sizes import EncoderConfig
 
 CHANNELS = (16, 32, 64, 128)
 """At strides 1 to 8, as notes of small few-shot nets have it: 1.2 M parameters."""
+SWIN_FEATURES = 24
+"""Of the first level of SwinUNETR: 15.7 M parameters."""
+_SWIN_MULTIPLE = 32  # its sides; on a single voxel at the coarsest level it could not normalise
 
 
 class UNetEncoder(nn.Module):
@@ -36,18 +40,17 @@ class UNetDecoder(nn.Module):
     Args:
         text_dim: of the vector that names the foreground.
         condition_width: of what it is projected to.
+        name: of the net.
     """
 
-    def __init__(self, text_dim: int, condition_width: int) -> None:
+    def __init__(
+        self, text_dim: int, condition_width: int, name: Literal["unet", "swinunetr"] = "unet"
+    ) -> None:
         super().__init__()
-        from monai.networks.nets.unet import UNet
-
+        self.name = name
         self.channels = (CHANNELS[0],)
         self.scales = ((1, 1, 1),)
-        self.net = cast(
-            nn.Module,
-            UNet(3, 1, CHANNELS[0], CHANNELS, (2, 2, 2), num_res_units=2, norm="INSTANCE"),
-        )
+        self.net = _unet() if name == "unet" else _swinunetr()
         self.condition = Condition(text_dim, condition_width)
         self.film = nn.Linear(condition_width, 2 * CHANNELS[0])
         nn.init.zeros_(self.film.weight)  # starts unconditioned
@@ -56,10 +59,35 @@ class UNetDecoder(nn.Module):
 
     def forward(self, crop: Tensor, condition: Tensor | None) -> Tensor:
         """Sides are multiples of 8, and one of them at least 16."""
-        features = self.net(crop)
+        z, y, x = crop.shape[2:]
+        filled = crop if self.name == "unet" else _fill(crop)
+        features = self.net(filled)[..., :z, :y, :x]
         film = self.film(self.condition(condition, len(crop))).to(features.dtype)
         scale, shift = film[..., None, None, None].chunk(2, dim=1)
         return self.mix(F.leaky_relu(torch.addcmul(shift, features, 1 + scale)))
+
+
+def _unet() -> nn.Module:
+    from monai.networks.nets.unet import UNet
+
+    net = UNet(3, 1, CHANNELS[0], CHANNELS, (2, 2, 2), num_res_units=2, norm="INSTANCE")
+    return cast(nn.Module, net)
+
+
+def _swinunetr() -> nn.Module:
+    from monai.networks.nets.swin_unetr import SwinUNETR
+
+    net = SwinUNETR(in_channels=1, out_channels=CHANNELS[0], feature_size=SWIN_FEATURES)
+    return cast(nn.Module, net)
+
+
+def _fill(crop: Tensor) -> Tensor:
+    """Repeat the last voxels up to multiples of 32, one of them at least 64."""
+    sides = [-(-side // _SWIN_MULTIPLE) * _SWIN_MULTIPLE for side in crop.shape[2:]]
+    if max(sides) == _SWIN_MULTIPLE:
+        sides[2] *= 2
+    z, y, x = (wanted - side for wanted, side in zip(sides, crop.shape[2:], strict=True))
+    return F.pad(crop, (0, x, 0, y, 0, z), mode="replicate")
 
 
 def no_tokens(crop: Tensor, width: int) -> Encoded:

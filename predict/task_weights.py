@@ -121,7 +121,7 @@ def load_task(
     load_strict(model, tensors, str(folder))
     if condition is None and known.structure is not None and known.task == "segment":
         condition = _named(known.structure, config, model.config.text_dim, folder)
-    # A third faster on CPUs; answers are the same.
+    # Faster on CPUs; the answers are the same.
     model.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
     sizes = config.get("voxel_size_range_um")
     return TaskWeights(

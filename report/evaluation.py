@@ -16,7 +16,6 @@ MEANS = {
     "mean_without_support": "without those learnt from",
     "mean_other_groups": "other groups than those learnt from",
 }
-_MOST_COLUMNS = 8
 
 
 def write_evaluation_page(
@@ -80,8 +79,9 @@ def add_cases(page: Page, heading: str, cases: Sequence[Case]) -> None:
 
 
 def metric_names(result: Mapping[str, Any]) -> list[str]:
-    """Names of the metrics, in the order of the file; metrics of single classes stay there."""
-    return [name for name in result["mean"] if "/" not in name][:_MOST_COLUMNS]
+    """Names of the metrics that tables show; those of single classes, and at further thresholds,
+    stay in the file."""
+    return [name for name in result["mean"] if "/" not in name and "_at_" not in name]
 
 
 def shown(value: Any) -> str:

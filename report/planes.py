@@ -27,6 +27,7 @@ colour-blind eyes too (Okabe and Ito 2008)."""
 CLASSES = (HIT, EXTRA, MISSED, (0.8, 0.47, 0.65), (0.94, 0.89, 0.26), (0.0, 0.45, 0.7))
 _COVER = 0.6  # opacity of colours
 _GAP = 2  # voxels between planes
+_DEEPEST = 0.6  # of the longer side of xy; deeper volumes are cut around the plane that is shown
 _SIDE, _BETWEEN, _LABEL, _HEAD, _TALLEST = 2.9, 0.1, 0.34, 0.3, 2.0  # inches; the last: of sides
 
 
@@ -132,10 +133,11 @@ def fullest_planes(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
 def _planes(volume: NDArray[Any], strip: Strip) -> NDArray[Any]:
     """[Z, Y, X, 3] -> one picture; NaN between the planes."""
     along, down, across = strip.voxel_size_um or (1.0, 1.0, 1.0)
-    deep = _stretch(len(volume), along / across)
-    rows = _stretch(volume.shape[1], down / across)
     z, y, x = strip.at
-    high, wide, depth = len(rows), volume.shape[2], len(deep)
+    rows = _stretch(volume.shape[1], down / across)
+    high, wide = len(rows), volume.shape[2]
+    deep = _around(_stretch(len(volume), along / across), z, round(_DEEPEST * max(high, wide)))
+    depth = len(deep)
     picture = np.full((high + _GAP + depth, wide + _GAP + depth, 3), np.nan)
     picture[:high, :wide] = volume[z][rows]
     picture[high + _GAP :, :wide] = volume[:, y][deep]
@@ -147,6 +149,13 @@ def _stretch(count: int, factor: float) -> NDArray[np.intp]:
     """Indices that draw `count` planes as if their pitch were that of x; nothing is invented."""
     wanted = max(1, round(count * factor))
     return np.minimum((np.arange(wanted) / factor).astype(np.intp), count - 1)
+
+
+def _around(planes: NDArray[np.intp], z: int, most: int) -> NDArray[np.intp]:
+    """At most so many of the planes, with plane z in their middle where it can be."""
+    first = int(np.searchsorted(planes, z)) - most // 2
+    first = max(0, min(first, len(planes) - most))
+    return planes[first : first + most]
 
 
 def _rgb(colour: str) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ def fails(monkeypatch, tmp_path):
 def test_the_verbs_are_those_that_exist_now():
     assert set(VERBS) == {
         "doctor", "info", "convert", "audit", "bank", "simulate", "pretrain", "finetune",
-        "evaluate", "predict", "demo", "report",
+        "evaluate", "benchmark", "suggest", "predict", "demo", "report",
     }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_version(capsys):
     ("arguments", "expected"),
     [
         (["repot"], "Did you mean 'report'?"),
-        (["report", "x", "--fast"], "No such option: --fast See: luxvox report --help"),
+        (["report", "x", "--quick"], "No such option: --quick See: luxvox report --help"),
         (["report"], "Missing argument"),
         (["convert", "a", "b", "--ngff", "0.3"], "'0.3' is not"),
         (["report", "no_such_folder"], "no_such_folder: no pretraining run"),
@@ -146,7 +146,6 @@ def test_finetune_hands_over_what_was_said(monkeypatch, tmp_path):
         "luxvox.finetune.__main__.finetune_command",
         lambda *words, **more: seen.append((words, more)),
     )
-    monkeypatch.setattr("luxvox.report.finetune.write_finetune_report", lambda run: run)
     words = ["finetune", "deblur", "my.csv", "--out", "r", "--shots", "2", "steps=3", "lr=1e-4"]
     assert run_command(words) == 0
     overrides = ["steps=3", "lr=1e-4"]

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ROOMS = ("configs", "data", "models", "pretrain", "predict", "report")
+ROOMS = ("configs", "data", "models", "pretrain", "finetune", "predict", "report")
 OUTSIDE = {"tests", "benchmarks", "docs", "build", "dist", "runs"}  # folders that are not shipped
 
 

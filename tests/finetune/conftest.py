@@ -78,3 +78,56 @@ def write_list(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return written
+
+
+SMALL = (
+    "device=cpu", "encoder=nano", "crop=[16,24,24]", "structure=none", "tracker=none",
+    "minutes=null", "threads=1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small() -> tuple[str, ...]:
+    """Overrides that make a run small."""
+    return SMALL
+
+
+@pytest.fixture
+def run() -> Callable[..., dict[str, Any]]:
+    """A small run: task, list, folder and overrides -> metrics."""
+    from luxvox.configs.load import load_recipe
+    from luxvox.finetune.recipe import FinetuneRecipe
+    from luxvox.finetune.run import finetune
+
+    def done(
+        task: str,
+        data: Path | str,
+        out: Path,
+        *words: str,
+        weights: Path | str = "none",
+        support: Any = None,
+    ) -> dict[str, Any]:
+        given = [f"data={data}", f"out={out}", f"weights={weights}", *SMALL, *words]
+        return finetune(load_recipe(f"finetune/{task}.yaml", FinetuneRecipe, given), support)
+
+    return done
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Path:
+    """Weights of a dense model that has learnt nothing, as stage B writes them."""
+    import torch
+
+    from luxvox.models.checkpoint import CONFIG_KEYS, save_weights
+    from luxvox.models.dense import DenseConfig, DenseModel
+    from luxvox.models.sizes import SIZES
+
+    torch.manual_seed(5)
+    encoder, dense = SIZES["nano"], DenseConfig(channels=(4, 8, 16))
+    model = DenseModel(encoder, dense)
+    tensors = {f"dense.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors["decoder.other"] = torch.zeros(1)
+    parts = {"encoder_name": "vit", "encoder": encoder.model_dump(mode="json")}
+    parts |= {"dense": dense.model_dump(mode="json")}
+    config = {**dict.fromkeys(CONFIG_KEYS), "architecture": parts}
+    return save_weights(tmp_path / "stage_b", tensors, config, "card")

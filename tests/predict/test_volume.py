@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(weights, path, tmp_path, 
 
 def test_too_little_memory_is_said_before_reading(weights, path, monkeypatch):
     monkeypatch.setattr("luxvox.predict.memory.free_memory", lambda: 1000)
-    with pytest.raises(InputError, match="18 x 24 x 30 voxels: needs about .* GiB of memory"):
+    with pytest.raises(InputError, match=r"18 x 24 x 30 voxels: needs about .* GiB of memory"):
         predict_volume(weights, luxvox.open_volume(path))
 
 

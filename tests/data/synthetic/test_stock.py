@@ -9,8 +9,8 @@ import torch
 
 from luxvox.data.normalize import MAD_TO_SIGMA
 from luxvox.data.optics import OpticsRanges
-from luxvox.data.synthetic.recipe import SceneRanges, SimulateRecipe
 from luxvox.data.synthetic.photograph import tissue_level
+from luxvox.data.synthetic.recipe import SceneRanges, SimulateRecipe
 from luxvox.data.synthetic.stock import STRUCTURES, SceneStock, StockRecipe
 
 RECIPE = StockRecipe(
