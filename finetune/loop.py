@@ -105,7 +105,7 @@ def train(
     wrapped, optimizer = accelerator.prepare(task, optimizer)
     trained = [parameter for group in groups for parameter in group.parameters]
     mean = _Mean(trained)
-    features = _Features(task, recipe.cached_batches) if plan.how == "head" else None
+    features = _Features(task, recipe) if plan.how == "head" else None
     began = said = time.monotonic()
     step = skipped = 0
     late: list[dict[str, Tensor]] = []
@@ -119,14 +119,12 @@ def train(
         for settings in optimizer.param_groups:
             settings["lr"] = settings["full_lr"] * factor
         optimizer.zero_grad(set_to_none=True)
-        # Drawn in full precision: only the model computes in bf16.
-        batch = draw(step).to(accelerator.device) if features is None else None
-        with accelerator.autocast():
-            if batch is not None:
-                terms = wrapped(batch)
-            else:
-                assert features is not None
-                terms = wrapped(*features.of(step, draw, accelerator))
+        if features is None:
+            inputs = (draw(step).to(accelerator.device),)
+        else:
+            inputs = features.of(step, draw, accelerator)
+        with autocast(recipe, accelerator.device):
+            terms = wrapped(*inputs)
         accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trained, recipe.clip)
         if norm is not None and bool(torch.isfinite(torch.as_tensor(norm))):
@@ -151,6 +149,15 @@ def train(
     task.eval()
     terms = {name: float(torch.stack([t[name] for t in late]).mean()) for name in late[0]}
     return Outcome(step, skipped, time.monotonic() - began, terms)
+
+
+def autocast(recipe: FinetuneRecipe, device: torch.device) -> torch.autocast:
+    """What the recipe's precision means on a device; draws stay outside of it.
+
+    Not accelerate's: that one is settled once for the whole process.
+    """
+    chosen = recipe.chosen_precision() == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=chosen)
 
 
 def _progress(
@@ -198,17 +205,16 @@ class _Mean:
 class _Features:
     """Batches with what a frozen model makes of them, computed once and gone through again."""
 
-    def __init__(self, task: nn.Module, count: int) -> None:
-        self.task, self.count = task, count
+    def __init__(self, task: nn.Module, recipe: FinetuneRecipe) -> None:
+        self.task, self.recipe = task, recipe
         self.kept: dict[int, tuple[Batch, Any]] = {}
 
     def of(
         self, step: int, draw: Callable[[int], Batch], accelerator: Accelerator
     ) -> tuple[Batch, Any]:
-        place = step % self.count
+        place = step % self.recipe.cached_batches
         if place not in self.kept:
-            with torch.autocast(accelerator.device.type, enabled=False):
-                batch = draw(place).to(accelerator.device)
-            with torch.no_grad():
+            batch = draw(place).to(accelerator.device)
+            with torch.no_grad(), autocast(self.recipe, accelerator.device):
                 self.kept[place] = (batch, self.task.features(batch))  # pyright: ignore
         return self.kept[place]

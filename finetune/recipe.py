@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..configs.precision import AutoPrecision
 from ..models.adapt import How
 from ..models.sizes import SIZES
+from ..predict.image import bf16_or_no
 from .examples import Task
 from .sub_crops import CropAugment, Triple
 
@@ -107,7 +110,8 @@ class FinetuneRecipe(BaseModel):
     augment: CropAugment = CropAugment()
     classify: ClassifyRecipe = ClassifyRecipe()
 
-    precision: Literal["no", "bf16"] = "no"
+    precision: AutoPrecision = "auto"
+    """auto: bf16 where the device is fast at it, else float32 ("no")."""
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     tracker: Literal["tensorboard", "none"] = "tensorboard"
@@ -147,6 +151,11 @@ class FinetuneRecipe(BaseModel):
         if self.labels == "classes" and self.replay:
             raise ValueError("replay knows one structure at a time; set replay=0 or labels=binary")
         return self
+
+    def chosen_precision(self) -> Literal["bf16", "no"]:
+        """What `precision` comes to on the device that a run would take here."""
+        cuda = self.device == "auto" and torch.cuda.is_available()
+        return bf16_or_no(self.precision, torch.device("cuda" if cuda else "cpu"))
 
     def plan(self, begins: Begins, shots: int, new_head: bool = False) -> Plan:
         """Settle what is left open.

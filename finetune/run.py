@@ -19,17 +19,17 @@ from ..data.manifest import read_dataset
 from ..data.row import Row
 from ..models.adapt import adapt, merge_lora, trained_share
 from ..models.dense import HeadConfig, RestoreConfig
-from ..predict.task_weights import TaskConfig, TaskWeights, save_task
+from ..predict.task_weights import TaskConfig, TaskWeights
 from .blend import blend_towards, weights_of
 from .examples import Example, label_values_of, load_support
 from .few_shot import draw_shots
 from .loop import Outcome, train
 from .naming import TEXT_WIDTH, common_structure, named
-from .recipe import FinetuneRecipe, Plan
+from .outcome import learning_metrics, write_outcome
+from .recipe import FinetuneRecipe
 from .replay import common_size, replay_stock, replayed, simulated_name
 from .start import Start, starting_model
 from .sub_crops import Batch, SubCrops
-from .support import fit_of, write_support
 from .tasks.classify import HEAD as CLASSIFY_HEAD
 from .tasks.classify import ClassifyTask, class_names, classify_head
 from .tasks.restore import HEAD as RESTORE_HEAD
@@ -105,7 +105,6 @@ def _accelerator(recipe: FinetuneRecipe) -> Accelerator:
             )
         logs = "none"
     return Accelerator(
-        mixed_precision=recipe.precision,
         cpu=recipe.device == "cpu",
         log_with=None if logs == "none" else logs,
         project_dir=str(Path(recipe.out) / "logs"),
@@ -171,9 +170,9 @@ def _learn(
         tile=crops.crop,
         voxel_size_um=common_size([example.voxel_size_um for example in examples]),
     )
-    metrics = _metrics(recipe, rows, start, plan, outcome, share, accelerator)
+    metrics = learning_metrics(recipe, rows, start, plan, outcome, share, accelerator)
     if accelerator.is_main_process:
-        metrics |= _write(
+        metrics |= write_outcome(
             recipe, rows, TaskWeights(model, described, recipe.out, condition), examples
         )
     return metrics
@@ -259,64 +258,3 @@ def _draws(
             return replace(batch, condition=condition.expand(size, -1))
 
         yield draw
-
-
-def _metrics(
-    recipe: FinetuneRecipe,
-    rows: Sequence[Row],
-    start: Start,
-    plan: Plan,
-    outcome: Outcome,
-    share: float,
-    accelerator: Accelerator,
-) -> dict[str, Any]:
-    crops = outcome.steps * recipe.batch_size * accelerator.num_processes
-    return {
-        "task": recipe.task,
-        "support": [row.id for row in rows],
-        "support_groups": sorted({row.group for row in rows}),
-        "begins": start.begins,
-        "weights": start.where,
-        "adapt": plan.how,
-        "blend": plan.blend,
-        "trained_share": share,
-        "steps": outcome.steps,
-        "skipped_steps": outcome.skipped,
-        "seconds": outcome.seconds,
-        "crops_per_second": crops / outcome.seconds if outcome.seconds else 0.0,
-        "resumed_from_step": 0,
-        "num_processes": accelerator.num_processes,
-        **{
-            f"train/{'loss' if name == 'loss' else f'{name}_loss'}": v
-            for name, v in outcome.terms.items()
-        },
-    }
-
-
-def _write(
-    recipe: FinetuneRecipe, rows: Sequence[Row], weights: TaskWeights, examples: Sequence[Example]
-) -> dict[str, Any]:
-    """Calibrate, write weights/ and support.npz; gives what that adds to the metrics."""
-    run = Path(recipe.out)
-    fit = fit_of(weights, examples, recipe.calibrate)
-    task = fit.weights.task
-    lines = "\n".join(f"| {name} | {value:.3f} |" for name, value in sorted(fit.metrics.items()))
-    card = f"""# {task.task.capitalize()} weights fine-tuned with luxvox
-
-Learnt from {len(rows)} rows of `{recipe.data}`{f", {task.structure}" if task.structure else ""}.
-Run them with `luxvox predict`. What stands below is the fit to the rows learnt from; it says
-nothing about other volumes: measure those with `luxvox evaluate`. Not for diagnosis.
-
-| measured | value |
-|---|---|
-{lines}
-"""
-    config = {
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {"source": recipe.data, "support": [row.id for row in rows]},
-        "stains": sorted({row.stain for row in rows if row.stain}),
-    }
-    write_support(run, fit)
-    save_task(run / "weights", weights.model, task, config, card, weights.condition)
-    chosen = {"threshold": task.threshold} if task.task == "segment" else {}
-    return {**fit.metrics, **chosen}

@@ -152,6 +152,13 @@ def voxel_size_warning(weights: TaskWeights, voxel_size_um: VoxelSize | None) ->
     )
 
 
+def bf16_or_no(precision: Precision, device: torch.device) -> Literal["bf16", "no"]:
+    """What "auto" comes to on a device: bf16 where it is fast at that, else float32 ("no")."""
+    if precision == "auto":
+        return "bf16" if _fast_bf16(device) else "no"
+    return precision
+
+
 def _mirrored(
     weights: TaskWeights, tiles: Tensor, voxel_size_um: VoxelSize | None, precision: Precision
 ) -> Tensor:
@@ -196,9 +203,8 @@ def _spacing(
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    if precision == "auto":
-        precision = "bf16" if _fast_bf16(device) else "no"
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    chosen = bf16_or_no(precision, device)
+    return torch.autocast(device.type, torch.bfloat16) if chosen == "bf16" else nullcontext()
 
 
 def _fast_bf16(device: torch.device) -> bool:

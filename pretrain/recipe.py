@@ -7,21 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..configs.precision import Precision
 from ..data.augment import AugmentConfig
 from ..data.crop_plan import CropConfig
 from ..models.sizes import SIZES, DecoderConfig
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _no(value: object) -> object:
-    """YAML reads a bare `no` as false."""
-    return "no" if value is False else value
-
-
-Precision = Annotated[Literal["no", "bf16"], BeforeValidator(_no)]
 
 
 class RecipePart(BaseModel):

@@ -48,7 +48,9 @@ def settings_of(
         if cell.method == "untouched":
             settings["structure"] = recipe.structure
         else:
-            settings["recipe"] = recipe.model_dump(mode="json", exclude=_NO_PART)
+            held = recipe.model_dump(mode="json", exclude=_NO_PART)
+            # What "auto" comes to depends on the machine, and the numbers on what it comes to.
+            settings["recipe"] = held | {"precision": recipe.chosen_precision()}
         weights = weights_of(plan, cell.method)
         settings["weights"] = None if weights is None else fingerprint(weights)
     return settings

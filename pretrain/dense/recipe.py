@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ...configs.precision import Precision
 from ...data.synthetic.stock import StockRecipe
 from ...models.sizes import SIZES, DecoderConfig
-from ..recipe import CheckpointRecipe, MaskingRecipe, OptimRecipe, Precision, RecipePart
+from ..recipe import CheckpointRecipe, MaskingRecipe, OptimRecipe, RecipePart
 
 
 class DenseObjectiveRecipe(RecipePart):
@@ -27,8 +28,10 @@ class DenseObjectiveRecipe(RecipePart):
     dim_left_out: float = Field(default=0.35, ge=0, le=1)
     """Share of samples whose labels leave out what is dim beside the rest, as annotators do who
     cut at a brightness of their own."""
-    widened: float = Field(default=0.25, ge=0, le=1)
-    """Share of samples whose labels are a voxel wider across, as drawn with a brush."""
+    as_seen: float = Field(default=0.35, ge=0, le=1)
+    """Share of samples whose labels are as wide as the blurred structure looks, not as it is."""
+    thin_as_seen: float = Field(default=0.7, ge=0, le=1)
+    """The same for structures with thin parts: tubes, and cells with processes."""
     hide_spacing: float = Field(default=0.3, ge=0, le=1)
     """Share of samples that are told no voxel size."""
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...data.draws import keyed_rng
 from ...data.synthetic.catalogue import CATALOGUE
 from ...data.synthetic.stock import STRUCTURES, SimulatedBatch
 from ...models.text import TextTower
+from .annotate import annotate
 from .recipe import DenseObjectiveRecipe
 
 UNNAMED = -1
@@ -29,7 +29,9 @@ _NAMES = {
     "neuropil": ("synaptic neuropil", "neuropil staining", "brain tissue"),
 }
 _WORDINGS = 6
-_CUTS = (0.05, 0.6)  # of the way from the background to what is bright in the structure
+_THIN = {
+    STRUCTURES.index(name) for name in ("vessels", "axons", "neurons", "microglia", "astrocytes")
+}
 
 
 class Asked(NamedTuple):
@@ -76,7 +78,15 @@ def ask(batch: SimulatedBatch, recipe: DenseObjectiveRecipe, seed: int, step: in
     device = batch.labels.device
     bit = torch.tensor(meant, device=device)[:, None, None, None]
     centreline = ((batch.centreline >> bit) & 1).to(torch.uint8)
-    labels = _annotate(((batch.labels >> bit) & 1).to(torch.uint8), batch.clean, recipe, rng)
+    labels = annotate(
+        ((batch.labels >> bit) & 1).to(torch.uint8),
+        batch.clean,
+        batch.image,
+        batch.voxel_size_um[0].tolist(),
+        recipe.dim_left_out,
+        [recipe.thin_as_seen if m in _THIN else recipe.as_seen for m in meant],
+        rng,
+    )
     return Asked(
         structure=torch.tensor(named, device=device),
         labels=labels,
@@ -84,35 +94,6 @@ def ask(batch: SimulatedBatch, recipe: DenseObjectiveRecipe, seed: int, step: in
         tube=(centreline > 0).flatten(1).any(1),
         wording=torch.from_numpy(rng.integers(_WORDINGS, size=len(named))).to(device),
     )
-
-
-def _annotate(
-    labels: Tensor, clean: Tensor, recipe: DenseObjectiveRecipe, rng: np.random.Generator
-) -> Tensor:
-    """Labels as different annotators would draw them: without the dim parts, or a voxel wider.
-
-    Nothing tells the model who annotated, so its probabilities come to say how many would agree,
-    and a few labels of a user can move the threshold to theirs.
-
-    Args:
-        labels: [B, Z, Y, X] uint8, exact.
-        clean: [B, 1, Z, Y, X], the image without blur and noise.
-        recipe: shares.
-        rng: of the step.
-    """
-    drawn = []
-    for exact, image in zip(labels, clean, strict=True):
-        chance, cut = rng.random(), rng.uniform(*_CUTS)
-        if chance < recipe.dim_left_out and exact.any():
-            # Seen as a whole: the holes of a textured nucleus are no reason to leave it out.
-            seen = F.avg_pool3d(torch.sinh(image.clamp(max=8)), 3, 1, 1)[0]
-            inside = seen[exact > 0]
-            dark, bright = seen.median(), inside.kthvalue(max(1, int(0.9 * len(inside)))).values
-            exact = exact * (seen >= dark + cut * (bright - dark).clamp(min=0))
-        elif chance < recipe.dim_left_out + recipe.widened:
-            exact = F.max_pool3d(exact[None].float(), (1, 3, 3), 1, (0, 1, 1))[0].to(torch.uint8)
-        drawn.append(exact)
-    return torch.stack(drawn)
 
 
 def structure_words(tower: TextTower) -> Tensor:

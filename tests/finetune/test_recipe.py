@@ -87,3 +87,18 @@ def test_what_starts_from_random_numbers_is_not_mixed_back_nor_slow() -> None:
 def test_what_cannot_be_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         plan_of(*words)
+
+
+@pytest.mark.parametrize("word", ["precision=no", "precision='no'", "precision=false"])
+def test_a_bare_no_is_no_truth_value(word: str) -> None:
+    assert plan_of(word)[0].chosen_precision() == "no"
+
+
+def test_auto_takes_bf16_only_where_the_device_is_fast_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert plan_of()[0].precision == "auto"
+    for fast, chosen in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr("luxvox.predict.image._fast_bf16", lambda device, fast=fast: fast)
+        assert plan_of("device=cpu")[0].chosen_precision() == chosen
+        assert plan_of("device=cpu", "precision=bf16")[0].chosen_precision() == "bf16"
