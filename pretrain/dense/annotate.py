@@ -20,6 +20,7 @@ from ...data.voxel import VoxelSize
 _LEFT_OUT = (0.05, 0.6)  # of the way from the background to what is bright in the structure
 _SEEN = (0.2, 0.65)  # of the way from the background beside it to the brightest nearby
 _REACH = 4  # voxels across beyond the exact labels
+_STANDS_OUT = 1.5  # standard deviations of the surroundings, below which nothing is seen
 
 
 def annotate(
@@ -64,15 +65,22 @@ def _without_dim(labels: Tensor, clean: Tensor, cut: float) -> Tensor:
 
 
 def _as_seen(labels: Tensor, image: Tensor, voxel_size_um: VoxelSize, cut: float) -> Tensor:
-    """[Z, Y, X] labels, and around them what is brighter than the cut in [1, Z, Y, X]."""
+    """[Z, Y, X] labels, grown into what hangs together with them and is bright in [1, Z, Y, X]."""
     z, y, _ = voxel_size_um
     reach = (min(_REACH, max(1, round(_REACH * y / z))), _REACH, _REACH)
     seen, where = _smooth(image), labels[None].to(image.dtype)
-    beside = -_largest(-seen, (reach[0], reach[1] + 2, reach[2] + 2))
-    brightest = _largest((seen - beside).clamp(min=0) * where, reach)
-    bright = (seen - beside) >= cut * brightest
-    near = (_largest(where, reach) > 0) & (brightest > 0)
-    return torch.where(bright & near, 1, labels[None])[0].to(labels.dtype)
+    outside = 1 - _largest(where, (1, 2, 2))
+    around = (reach[0] + 2, reach[1] + 2, reach[2] + 2)
+    # The mean of what is beside it; only the inside of something huge has nothing beside it.
+    beside, share = (_mean(values, around) for values in (seen * outside, outside))
+    light = seen - torch.where(share > 0, beside / share.clamp(min=1e-6), seen)
+    spread = (light.square() * outside).sum().div(outside.sum().clamp(min=1)).sqrt()
+    brightest = _largest(light.clamp(min=0) * where, reach)
+    bright = (light >= torch.maximum(cut * brightest, _STANDS_OUT * spread)).to(where.dtype)
+    for step in range(_REACH):
+        near = _largest(where, (int(step < reach[0]), 1, 1))
+        where = torch.maximum(where, near * bright)
+    return where[0].to(labels.dtype)
 
 
 def _smooth(image: Tensor) -> Tensor:
@@ -81,9 +89,19 @@ def _smooth(image: Tensor) -> Tensor:
 
 
 def _largest(values: Tensor, reach: tuple[int, int, int]) -> Tensor:
-    """[1, Z, Y, X] -> largest within so many voxels; one axis after the other, which is fast."""
-    for axis, far in enumerate(reach):
-        window = [1, 1, 1]
-        window[axis] = 2 * far + 1
+    """[1, Z, Y, X] -> largest within so many voxels."""
+    # One axis after the other, here and below: the same, and many times faster.
+    for window in _axis_windows(reach):
         values = F.max_pool3d(values, window, 1, [w // 2 for w in window])
     return values
+
+
+def _mean(values: Tensor, reach: tuple[int, int, int]) -> Tensor:
+    """[1, Z, Y, X] -> mean within so many voxels, without what lies beyond the image."""
+    for window in _axis_windows(reach):
+        values = F.avg_pool3d(values, window, 1, [w // 2 for w in window], count_include_pad=False)
+    return values
+
+
+def _axis_windows(reach: tuple[int, int, int]) -> list[list[int]]:
+    return [[2 * far + 1 if a == axis else 1 for a in range(3)] for axis, far in enumerate(reach)]

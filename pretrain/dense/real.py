@@ -14,6 +14,7 @@ from ...data.draws import keyed_rng
 from ...data.loader import collate, decode
 from ...data.manifest import read_dataset
 from ...data.optics.settings import Optics, OpticsRanges, draw_optics
+from ...data.row import Row
 from ...data.synthetic.photograph import dye_of, photograph
 from ...data.voxel import VoxelSize
 
@@ -40,19 +41,29 @@ class RealBatch:
     known: Tensor
 
 
-def open_real(source: str, crop: tuple[int, int, int]) -> Source:
-    """The training volumes of a list, or a bank; rows of split val and test are never opened.
+def training_rows(source: str) -> tuple[Row, ...]:
+    """Rows of a list or a bank to train on: all but those of split val and test.
 
     Raises:
-        InputError: nothing to train on, or a volume that cannot be read.
+        InputError: there are none, or the list is not as it must be.
     """
-    rows = bank_rows(source) if is_bank(source) else read_dataset(source).rows
+    rows = _all_rows(source)
     chosen = tuple(row for row in rows if row.split in (None, "train"))
     if not chosen:
         raise InputError(
             f"{source}: no row to train on, all {len(rows)} are of split val or test; "
             "give some the split 'train'"
         )
+    return chosen
+
+
+def open_real(source: str, crop: tuple[int, int, int]) -> Source:
+    """The training volumes of a list, or a bank; rows of split val and test are never opened.
+
+    Raises:
+        InputError: nothing to train on, or a volume that cannot be read.
+    """
+    chosen, rows = training_rows(source), _all_rows(source)
     if is_bank(source):
         return BankSource(source, CropConfig(shape=crop), rows=chosen, vocabulary=rows)
     return CropSource(chosen, CropConfig(shape=crop), vocabulary=rows)
@@ -93,6 +104,10 @@ def real_batch(
     return RealBatch(
         torch.cat(images), torch.cat(cleans), counts, batch["voxel_size_um"], known.bool()
     )
+
+
+def _all_rows(source: str) -> tuple[Row, ...]:
+    return bank_rows(source) if is_bank(source) else read_dataset(source).rows
 
 
 def _milder(drawn: dict[str, float]) -> dict[str, float]:

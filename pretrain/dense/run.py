@@ -15,10 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ...configs.errors import InputError
 from ...configs.run_folder import write_metrics, write_recipe
 from ...data.draws import keyed_rng
-from ...data.normalize import NORMALISATION
-from ...data.synthetic.catalogue import CATALOGUE
-from ...data.synthetic.stock import STRUCTURES, SceneStock
-from ...models.checkpoint import load_strict, load_weights, save_weights
+from ...data.synthetic.stock import SceneStock
+from ...models.checkpoint import load_strict, load_weights
 from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
 from ...models.text import TextTower
 from ..claim import claim_run
@@ -38,6 +36,7 @@ from ..state import (
 from ..stop import StopRequests
 from .evaluate import on_real, on_simulated
 from .objective import DensePretrainModel, dense_config
+from .outcome import init_folder, seen_groups, write_dense_weights
 from .real import open_real, real_batch
 from .recipe import DenseRecipe
 from .targets import ask, condition_of, structure_words
@@ -75,6 +74,7 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
     accelerator.wait_for_everyone()
     tower = TextTower(recipe.text_folder)
     words = structure_words(tower).to(accelerator.device)
+    groups = seen_groups(recipe)
     model, architecture = build_dense(recipe, tower.width)
     # Convolutions in this order of axes are up to twice as fast, on CPUs as on GPUs.
     model = model.to(memory_format=torch.channels_last_3d)
@@ -118,7 +118,7 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
             for name in sorted({str(row["structure"]) for row in rows.values()}):
                 values = [float(row["dice"]) for row in rows.values() if row["structure"] == name]
                 metrics[f"val/real_dice_{name.replace(' ', '_')}"] = sum(values) / len(values)
-        _write_weights(run, recipe, bare, architecture, metrics)
+        write_dense_weights(run, recipe, bare, architecture, groups, metrics)
     write_metrics(run, metrics)
     if lock is not None:
         lock.close()
@@ -134,8 +134,7 @@ def build_dense(recipe: DenseRecipe, text_dim: int) -> tuple[DensePretrainModel,
     tensors: dict[str, torch.Tensor] = {}
     encoder, decoder = SIZES[recipe.encoder], recipe.decoder
     if recipe.init is not None:
-        folder = Path(recipe.init)
-        folder = folder / "weights" if (folder / "weights").is_dir() else folder
+        folder = init_folder(recipe.init)
         tensors, config = load_weights(folder)
         parts = config["architecture"]
         if parts["encoder_name"] != "vit":
@@ -239,42 +238,3 @@ def _told(turn: int, recipe: DenseRecipe) -> torch.Tensor:
     """[B] bool, which samples are told their voxel size."""
     chance = keyed_rng("told", recipe.seed, turn).random(recipe.batch_size)
     return torch.from_numpy(chance >= recipe.objective.hide_spacing)
-
-
-def _write_weights(
-    run: Path,
-    recipe: DenseRecipe,
-    model: DensePretrainModel,
-    architecture: dict[str, Any],
-    metrics: dict[str, Any],
-) -> None:
-    sizes = recipe.stock.voxel_sizes_um
-    config = {
-        "architecture": architecture | {"crop_shape": list(recipe.stock.crop)},
-        "normalisation": NORMALISATION,
-        "voxel_size_range_um": [
-            [min(size[axis] for size in sizes) for axis in range(3)],
-            [max(size[axis] for size in sizes) for axis in range(3)],
-        ],
-        "stains": [],
-        "structures": [CATALOGUE[name].title for name in STRUCTURES],
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {"source": "simulated", "structures": list(STRUCTURES)},
-        "licence": "Apache-2.0",
-    }
-    table = "\n".join(
-        f"| {name.removeprefix('val/')} | {value:.3f} |"
-        for name, value in sorted(metrics.items())
-        if name.startswith("val/")
-    )
-    card = f"""# Dense weights pretrained with luxvox (stage B)
-
-Encoder, detail stream, dense decoder and heads, {recipe.steps} steps on simulated volumes; started
-from {recipe.init or "nothing"}. Finds a structure by its name, restores, and is meant as the start
-for few-label tasks. Not for diagnosis.
-
-| measured | value |
-|---|---|
-{table}
-"""
-    save_weights(run / "weights", model.state_dict(), config, card)
