@@ -2,7 +2,7 @@
 
 The public face. Names are imported when they are first used, so that `import luxvox` costs nothing:
 
-    model = luxvox.load("RUN")                      # weights of a pretraining run -> predict.Model
+    model = luxvox.load("RUN")                      # model.embed(...), model.predict(...)
     volume = luxvox.open_volume("brain.ome.zarr")   # lazy: axes, levels, voxel size in micrometres
     luxvox.save_volume(array, "out.ome.zarr", voxel_size_um=(6.0, 1.62, 1.62))
 """

@@ -86,7 +86,9 @@ def info(
 @command.command()
 def convert(
     source: Annotated[str, typer.Argument(metavar="IN", help="A volume of any readable format.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="A name in .ome.zarr or .ome.tif.")],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="A name in .ome.zarr, .ome.tif or .nii.gz.")
+    ],
     voxel_size: Annotated[
         str | None,
         typer.Option(metavar="'Z Y X'", help="In micrometres, in place of what the file says."),
@@ -112,7 +114,7 @@ def convert(
     ] = "0.5",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write any readable volume as multiscale OME-Zarr or as OME-TIFF, block by block.
+    """Write any readable volume as multiscale OME-Zarr, OME-TIFF or NIfTI, block by block.
 
     Example: `luxvox convert stack.tif stack.ome.zarr --voxel-size '6 1.62 1.62'`
     """

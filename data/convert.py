@@ -1,4 +1,4 @@
-"""`luxvox convert`: any readable volume to multiscale OME-Zarr or OME-TIFF."""
+"""`luxvox convert`: any readable volume to multiscale OME-Zarr, OME-TIFF or NIfTI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def convert_command(
 
     Args:
         source: any path that `open_volume` takes.
-        out: a name in .ome.zarr or .ome.tif.
+        out: a name in .ome.zarr, .ome.tif or .nii.gz.
         voxel_size: "z y x" in micrometres, in place of what the file says.
         axes: the order in which the array lies in the file, in place of what it says.
         channel: keep one channel, by index or name.

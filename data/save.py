@@ -1,4 +1,5 @@
-"""The one way out: arrays and volumes to multiscale OME-Zarr or OME-TIFF, whole or not at all."""
+"""The one way out: arrays and volumes to multiscale OME-Zarr, OME-TIFF or NIfTI, whole or not at
+all."""
 
 from __future__ import annotations
 
@@ -14,14 +15,17 @@ from typing import Any, Literal
 import numpy as np
 
 from ..configs.errors import InputError
+from .formats.nifti_writer import write_nifti
 from .formats.ome_zarr import METADATA_FILES
+from .formats.planes import ReadBox
 from .formats.tiff_writer import write_ome_tiff
-from .formats.zarr_writer import ReadBox, ZarrPlan, list_labels, write_zarr
+from .formats.zarr_writer import ZarrPlan, list_labels, write_zarr
 from .volume import Volume
 from .voxel import VoxelSize, check_voxel_size
 
 _FULL_BYTES = 2**20  # a disk with less free space than this is full
-_TIFF_SUFFIXES = (".ome.tif", ".ome.tiff")
+_TIFF_SUFFIXES = (".tif", ".tiff")
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 def save_volume(
@@ -39,7 +43,7 @@ def save_volume(
     translation_um: VoxelSize | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a volume to a `.zarr` (multiscale OME-Zarr) or an `.ome.tif`.
+    """Write a volume to a `.zarr` (multiscale OME-Zarr), an `.ome.tif` or a `.nii.gz`.
 
     It is written beside its place under a temporary name and then renamed, so what stands at `out`
     is always whole. A volume is read in blocks and may be larger than memory.
@@ -47,7 +51,8 @@ def save_volume(
     Args:
         source: [Z, Y, X] or [C, Z, Y, X] (anything that numpy can slice), or an opened volume, of
             which level 0 is written.
-        out: ends in .zarr, .ome.tif or .ome.tiff.
+        out: ends in .zarr; in .tif or .tiff, which is an OME-TIFF under any name; in .nii or
+            .nii.gz, which keep no names of channels.
         voxel_size_um: (z, y, x); None takes that of a volume, and is otherwise unknown.
         axes: of an array: "zyx" or "czyx". A volume brings its own.
         kind: images are averaged in coarser levels; labels keep their most frequent value.
@@ -67,7 +72,7 @@ def save_volume(
             stored, an unwritable or full disk.
     """
     out = Path(out).expanduser()
-    as_tiff = _check_request(out, ngff, kind)
+    ending = _check_request(out, ngff, kind)
     if isinstance(source, Volume):
         voxel_size_um = voxel_size_um or source.voxel_size_um
         translation_um = translation_um or source.levels[0].translation_um
@@ -81,8 +86,13 @@ def save_volume(
         raise InputError(f"{out}: {len(names)} channel names for {shape[0]} channels")
     report = progress or (lambda done, total: None)
     with _in_place(out, overwrite, source) as temporary:
-        if as_tiff:
+        if ending in _TIFF_SUFFIXES:
             write_ome_tiff(temporary, shape, dtype, axes, read, report, voxel_size_um, names)
+        elif ending in _NIFTI_SUFFIXES:
+            zipped = ending.endswith(".gz")
+            write_nifti(
+                temporary, shape, dtype, read, report, voxel_size_um, translation_um, zipped
+            )
         else:
             plan = ZarrPlan(
                 shape=shape[1:],
@@ -188,16 +198,18 @@ def _check_store(store: Path, name: str) -> None:
         raise InputError(f"labels {name!r}: expected one word of letters, digits and underscores")
 
 
-def _check_request(out: Path, ngff: str, kind: str) -> bool:
-    """Check words that a user chose; says whether a TIFF is wanted."""
+def _check_request(out: Path, ngff: str, kind: str) -> str:
+    """Check words that a user chose; gives the ending, which says what is wanted."""
     if ngff not in ("0.4", "0.5"):
         raise InputError(f"ngff: found {ngff!r}, expected '0.5' or '0.4'")
     if kind not in ("image", "labels"):
         raise InputError(f"kind: found {kind!r}, expected 'image' or 'labels'")
-    as_tiff = out.name.lower().endswith(_TIFF_SUFFIXES)
-    if not as_tiff and out.suffix.lower() != ".zarr":
-        raise InputError(f"{out}: cannot tell the format, expected a name in .ome.zarr or .ome.tif")
-    return as_tiff
+    for ending in (".zarr", *_TIFF_SUFFIXES, *_NIFTI_SUFFIXES):
+        if out.name.lower().endswith(ending):
+            return ending
+    raise InputError(
+        f"{out}: cannot tell the format, expected a name in .ome.zarr, .ome.tif or .nii.gz"
+    )
 
 
 def _own_names(volume: Volume) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ them, and cannot forget anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,6 +40,19 @@ def best_threshold(
     mean = np.mean(curves, axis=0)
     good = THRESHOLDS[mean >= mean.max() - _NEARLY_BEST]
     return float(good[np.abs(good - 0.5).argmin()])
+
+
+def shrunken(threshold: float, shots: int) -> float:
+    """Draw a threshold back towards 0.5, to K / (K + 1) of its distance in logits.
+
+    K rows are trusted like K observations beside one; the next animal's annotator is another one.
+
+    Args:
+        threshold: chosen on K rows, between 0 and 1.
+        shots: K.
+    """
+    logit = math.log(threshold / (1 - threshold)) * shots / (shots + 1)
+    return round(1 / (1 + math.exp(-logit)), 3)
 
 
 def _dice_curve(found: NDArray[np.float32], truth: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -159,7 +159,8 @@ def predict(
     out: Annotated[
         str,
         typer.Argument(
-            metavar="OUT", help="A name in .ome.zarr or .ome.tif, or STORE.ome.zarr/labels/NAME."
+            metavar="OUT",
+            help="A name in .ome.zarr, .ome.tif or .nii.gz, or STORE.ome.zarr/labels/NAME.",
         ),
     ],
     task: TaskOption = None,

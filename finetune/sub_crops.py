@@ -34,7 +34,7 @@ class CropAugment(BaseModel):
 
     flips: bool = True
     turns: bool = True
-    """Quarter turns about z; about any axis where voxels are near cubic."""
+    """Quarter turns about z; about any axis where voxels are near cubic, but not of pairs."""
     blur: Amount = 1.0
     blur_share: Share = 0.15
     gain: Factor = 1.3
@@ -46,11 +46,19 @@ class CropAugment(BaseModel):
     noise: Amount = 0.3
     noise_share: Share = 0.25
 
-    def intensities(self, paired: bool) -> AugmentConfig:
-        """What acts on intensities only; `paired` leaves out what only the input may have."""
+    def intensities(self, paired: bool, noise: bool = True) -> AugmentConfig:
+        """What acts on intensities only.
+
+        Args:
+            paired: leave out what changes the relation of an image to its target: blur, and
+                contrast, which is no change of brightness alone.
+            noise: whether it is added; targets stay without.
+        """
         bounds = self.model_dump(exclude={"flips", "turns"})
         if paired:
-            bounds |= {"blur": 0.0, "noise": 0.0, "blur_share": 0.0, "noise_share": 0.0}
+            bounds |= {"blur": 0.0, "blur_share": 0.0, "contrast": 1.0, "contrast_share": 0.0}
+        if not noise:
+            bounds |= {"noise": 0.0, "noise_share": 0.0}
         return AugmentConfig(
             flips=False, turns=False, zoom=1.0, zoom_share=0.0, spacing=1.0, spacing_axis=1.0,
             hide_spacing=0.0, **bounds,
@@ -67,7 +75,8 @@ class Batch:
         counts: [B, Z, Y, X] bool, False = ignored, or padding.
         example: [B] int64, number of the example; -1 = simulated.
         labels: [B, Z, Y, X] int64. skeleton: the same, thickened centrelines of the labels.
-        target: [B, 1, Z, Y, X] float32.
+        target: [B, 1, Z, Y, X] float32. span: [B] float32, from the 1st to the 99.9th percentile
+            of the whole target, not normalised: what an error is measured against.
         condition: [B, T], what the foreground is called; None or rows of zeros = not said.
     """
 
@@ -79,6 +88,7 @@ class Batch:
     labels: Tensor | None = None
     skeleton: Tensor | None = None
     target: Tensor | None = None
+    span: Tensor | None = None
     condition: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -142,6 +152,7 @@ class SubCrops:
             labels=stacked.get("labels"),
             skeleton=stacked.get("skeleton"),
             target=None if "target" not in stacked else stacked["target"][:, None],
+            span=None if "target" not in stacked else torch.tensor([cut.span for cut in cuts]),
         )
         return self._change_intensities(batch, first)
 
@@ -163,10 +174,14 @@ class SubCrops:
         }
         z, y, x = order
         size = source.voxel_size_um
-        return _Cut(cut, None if size is None else (size[z], size[y], size[x]), number)
+        turned = None if size is None else (size[z], size[y], size[x])
+        return _Cut(cut, turned, number, source.span)
 
     def _change_intensities(self, batch: Batch, first: int) -> Batch:
-        """The draws are functions of the sample's index: image and target change alike."""
+        """The draws are functions of the sample's index: image and target change alike.
+
+        But for noise, of which the pairs at hand may show one level only.
+        """
         count = len(batch.image)
         known = {
             "extent": torch.tensor(self.crop).expand(count, 3),
@@ -176,20 +191,24 @@ class SubCrops:
             "variance": torch.ones(count),
             "index": torch.arange(first, first + count),
         }
-        bounds = self.augment.intensities(paired=batch.target is not None)
+        paired = batch.target is not None
+        bounds = self.augment.intensities(paired)
         image = augment({"crop": batch.image, **known}, bounds, self.seed)["crop"]
         if batch.target is None:
             return replace(batch, image=image)
+        bounds = self.augment.intensities(paired, noise=False)
         target = augment({"crop": batch.target, **known}, bounds, self.seed)["crop"]
         return replace(batch, image=image, target=target)
 
 
 class _Cut(NamedTuple):
-    """One crop: arrays by name, its voxel size (z, y, x) or None, and the number of its example."""
+    """One crop: arrays by name, its voxel size (z, y, x) or None, the number of its example, and
+    the span of that one's target."""
 
     arrays: dict[str, NDArray[Any]]
     voxel_size_um: VoxelSize | None
     example: int
+    span: float
 
 
 @dataclass(frozen=True)
@@ -200,6 +219,7 @@ class _Source:
     voxel_size_um: VoxelSize | None
     foreground: tuple[NDArray[np.int64], ...]  # flat indices of voxels, one array a class
     counted: NDArray[np.int64] | None  # flat indices; None = all of the example counts
+    span: float = 1.0
 
     @classmethod
     def of(cls, example: Example, crop: Triple, tubes: bool) -> _Source:
@@ -213,8 +233,11 @@ class _Source:
             arrays["labels"] = np.pad(example.labels, missing)
             if tubes:
                 arrays["skeleton"] = tubed_skeleton(arrays["labels"])
+        span = 1.0
         if example.target is not None:
             arrays["target"] = np.pad(example.target, missing, mode="symmetric")
+            low, high = np.percentile(np.sinh(example.target[whole]), [1, 99.9])
+            span = float(high - low) or 1.0
         labels, counts = arrays.get("labels"), arrays["counts"]
         classes = [] if labels is None else [int(c) for c in np.unique(labels[counts]) if c > 0]
         return cls(
@@ -222,14 +245,19 @@ class _Source:
             example.voxel_size_um,
             tuple(_thinned(np.flatnonzero((labels == c) & counts)) for c in classes),
             None if whole.all() else _thinned(np.flatnonzero(counts)),
+            span,
         )
 
     def order(self, crop: Triple, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Which old axis comes to lie along new z, y, x; with flips, all quarter turns."""
+        """Which old axis comes to lie along new z, y, x; with flips, all quarter turns.
+
+        The blur that a restoration is to undo is another one along z: its pairs keep that axis.
+        """
         chance = rng.random(2)
         order = [0, 1, 2]
         size = self.voxel_size_um
-        if size is not None and max(size) / min(size) < NEAR_CUBIC:
+        cubic = size is not None and max(size) / min(size) < NEAR_CUBIC
+        if cubic and "target" not in self.arrays:
             axis = int(chance[0] * 3)
             order[0], order[axis] = order[axis], order[0]
         if chance[1] < 0.5:

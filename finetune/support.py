@@ -18,7 +18,7 @@ from ..models.metrics.overlap import dice
 from ..predict.image import classify_image, predict_image
 from ..predict.task_weights import TaskWeights, Triple
 from ..predict.volume import found_labels
-from .calibrate import best_threshold
+from .calibrate import best_threshold, shrunken
 from .examples import Example
 from .tasks.restore import restore_metrics
 
@@ -67,7 +67,8 @@ def fit_of(weights: TaskWeights, examples: Sequence[Example], calibrate: bool) -
         found = tuple(answer[0] for answer in answers)
     else:
         if calibrate and not task.classes:
-            chosen = best_threshold([answer[0] for answer in answers], parts)
+            best = best_threshold([answer[0] for answer in answers], parts)
+            chosen = shrunken(best, len(parts))
             weights = replace(weights, task=task.model_copy(update={"threshold": chosen}))
         found = tuple(found_labels(weights, answer) for answer in answers)
         for labels, part in zip(found, parts, strict=True):

@@ -1,4 +1,7 @@
-"""Weights that ship with luxvox, by name; each file is checked against its sha256 before use."""
+"""Where weights lie: in a folder that is named, or shipped with luxvox under a name.
+
+Each shipped file is checked against its sha256 before use.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,28 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 SHIPPED: Mapping[str, Mapping[str, str]] = {}
 """Name -> file in its folder -> sha256."""
+
+
+def find_folder(name: str | Path) -> Path:
+    """Folder of weights.
+
+    Args:
+        name: a RUN folder (with `weights/`), a folder of weights, or a name that ships.
+
+    Raises:
+        InputError: nothing of that name.
+    """
+    folder = Path(name)
+    if (folder / "weights" / "config.json").is_file():
+        return folder / "weights"
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.exists():
+        raise InputError(
+            f"{name}: no weights in it, expected a RUN folder with weights/, or a folder with "
+            "config.json and model.safetensors; give what luxvox pretrain or finetune wrote"
+        )
+    return find_weights(str(name))
 
 
 def find_weights(name: str) -> Path:

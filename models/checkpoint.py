@@ -7,8 +7,6 @@ users keep and share.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..configs.errors import InputError
+from .shard_index import INDEX, read_shards
+from .whole_folder import restore_folder, written_whole
 
 FORMAT_VERSION = 1
 TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -54,40 +54,23 @@ def save_weights(
         InputError: the folder cannot be written (no space, no permission).
         ValueError: a key of `CONFIG_KEYS` is missing.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     missing = [key for key in CONFIG_KEYS if key not in config]
     if missing:
         raise ValueError(f"config of the weights lacks {missing}, expected {list(CONFIG_KEYS)}")
     folder = Path(folder)
-    half_written = _beside(folder, "partial")
-    try:
-        _restore(folder)
-        shutil.rmtree(half_written, ignore_errors=True)
-        half_written.mkdir(parents=True)
+    with written_whole(folder) as partial:
         stored = {name: _as_stored(tensor, dtype) for name, tensor in tensors.items()}
-        save_file(stored, half_written / TENSORS, metadata={"format": "pt"})
+        save_file(stored, partial / TENSORS, metadata={"format": "pt"})
         text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
-        (half_written / CONFIG).write_text(text + "\n", encoding="utf-8")
-        (half_written / CARD).write_text(card, encoding="utf-8")
-        # safetensors makes files that only their owner can read; a shared folder needs the usual.
-        (half_written / TENSORS).chmod((half_written / CONFIG).stat().st_mode & 0o777)
-        for name in (TENSORS, CONFIG, CARD):
-            _flush(half_written / name)
-        _swap(half_written, folder)
-    except (SafetensorError, OSError) as error:  # a full disk is the former, where it writes
-        shutil.rmtree(half_written, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{folder}: cannot write the weights ({reason}); "
-            "what was there before is unchanged; free space or choose another folder"
-        ) from error
+        (partial / CONFIG).write_text(text + "\n", encoding="utf-8")
+        (partial / CARD).write_text(card, encoding="utf-8")
     return folder
 
 
 def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a weights folder: tensors by name (on the CPU) and its config.
+    """Read a weights folder, whole or in shards: tensors by name (on the CPU) and its config.
 
     Raises:
         InputError: no such folder; or a file is missing, cut short, no safetensors file (a pickle
@@ -97,13 +80,16 @@ def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
     from safetensors.torch import load_file
 
     folder = Path(folder)
-    _restore(folder)
-    for name in (TENSORS, CONFIG):
+    restore_folder(folder)
+    in_shards = (folder / INDEX).is_file() and not (folder / TENSORS).is_file()
+    for name in (INDEX if in_shards else TENSORS, CONFIG):
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder}: no {name} there; expected a weights folder with {TENSORS} and {CONFIG}"
             )
     config = _read_config(folder / CONFIG)
+    if in_shards:
+        return read_shards(folder), config
     try:
         tensors = load_file(folder / TENSORS)
     except (SafetensorError, OSError) as error:
@@ -172,30 +158,3 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}; update it (pip install -U luxvox)"
         )
     return config
-
-
-def _beside(folder: Path, what: str) -> Path:
-    return folder.parent / f".{folder.name}.{what}"
-
-
-def _flush(path: Path) -> None:
-    """Wait until the file is on the disk: a rename may outlive a power cut, its content may not."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _swap(new: Path, folder: Path) -> None:
-    """Put `new` in the place of `folder`; for a crash in between see `_restore`."""
-    old = _beside(folder, "old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _restore(folder: Path) -> None:
-    """Bring back the old folder where a crash hit between the two renames of `_swap`."""
-    old = _beside(folder, "old")
-    if old.is_dir() and not folder.exists():
-        old.rename(folder)

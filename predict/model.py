@@ -1,10 +1,10 @@
-"""What `luxvox.load` returns: pretrained weights with the normalisation and crop size they were
-trained with."""
+"""`luxvox.load`, and what it returns for a pretrained encoder: the weights, with the normalisation
+and crop size they were trained with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 from ..configs.errors import InputError
 from ..configs.explain import one_line
-from ..data.crop_plan import CropConfig, cut_crop, plan_crops
-from ..data.normalize import measure_intensity
-from ..data.open import open_volume
+from ..data.crop_plan import CropConfig
 from ..data.volume import Volume
 from ..models.baselines import build_encoder
+from ..models.catalog import find_folder
 from ..models.checkpoint import load_strict, load_weights
 from ..models.encoder import Encoded
 from ..models.pool import AttentionPool, mean_token
 from ..models.sizes import EncoderConfig
 from ..models.text import Projector, TextTower
-
-Triple = tuple[int, int, int]
+from .embed import Triple, crop_origins, embed_crops, opened
+from .predictor import Predictor
+from .task_weights import is_dense, open_dense
 
 
 class Model(nn.Module):
@@ -71,39 +71,20 @@ class Model(nn.Module):
         Raises:
             InputError: the volume is shorter than one patch along an axis, or not readable.
         """
-        if not isinstance(volume, (Volume, str, Path)):
-            raise InputError(
-                f"a volume of type {type(volume).__name__}, expected a path or an open volume; "
-                "write arrays with luxvox.save_volume first"
-            )
-        opened = volume if isinstance(volume, Volume) else open_volume(volume)
-        plan = plan_crops(opened, self.crop)
-        stats = measure_intensity(opened, channel, plan.level)
+
+        def encode(crops: Tensor, size: Tensor, known: Tensor) -> Tensor:
+            return self._vectors(self.encoder(crops, size, known))
+
         device = next(self.parameters()).device
-        size = torch.tensor([plan.voxel_size_um or (1.0, 1.0, 1.0)], device=device)
-        known = torch.tensor([plan.voxel_size_um is not None], device=device)
-        vectors = []
-        origins = self.crop_origins(opened)
-        for first in range(0, len(origins), batch_size):
-            crops = [
-                cut_crop(opened, channel, stats, plan, origin, plan.real)
-                for origin in origins[first : first + batch_size]
-            ]
-            batch = torch.from_numpy(np.stack(crops))[:, None].to(device)
-            count = len(crops)
-            encoded = self.encoder(batch, size.expand(count, 3), known.expand(count))
-            vectors.append(self._vectors(encoded).float().cpu())
-        return torch.cat(vectors).numpy()
+        return embed_crops(encode, opened(volume), self.crop, channel, batch_size, device)
 
     def crop_origins(self, volume: Volume) -> list[Triple]:
         """Corners (z, y, x) of the crops that `embed` cuts, in voxels of the level that it reads.
 
-        A grid that reaches both ends of each axis. The crops have the size in micrometres that the
-        model was trained with, where that was asked for (`data.crop.voxel_size_um`).
+        The crops have the size in micrometres that the model was trained with, where that was
+        asked for (`data.crop.voxel_size_um`).
         """
-        plan = plan_crops(volume, self.crop)
-        z, y, x = (list(_starts(*pair)) for pair in zip(plan.size, plan.box, strict=True))
-        return [(i, j, k) for i in z for j in y for k in x]
+        return crop_origins(volume, self.crop)
 
     def _vectors(self, encoded: Encoded) -> Tensor:
         """[B, embed_dim] unit vectors. Without captions pool and projection have learnt nothing."""
@@ -134,29 +115,38 @@ class Model(nn.Module):
         device = next(self.parameters()).device
         return self.text_projector(tower.encode(sentences).to(device)).float().cpu().numpy()
 
+    def predict(
+        self, volume: Volume | str | Path, out: str | Path | None = None, **options: object
+    ) -> NoReturn:
+        """Refuse: an encoder alone answers nothing for single voxels.
 
-def load(name: str | Path, device: str | torch.device = "cpu") -> Model:
-    """Load pretrained weights.
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{self.where}: an encoder without a decoder, which segments and restores nothing; "
+            "load a run of luxvox finetune, or of a dense_* recipe of luxvox pretrain"
+        )
+
+
+def load(name: str | Path, device: str | torch.device = "cpu") -> Model | Predictor:
+    """Load weights.
 
     Args:
-        name: a folder of weights, or a RUN folder that holds `weights/`.
+        name: a RUN folder that holds `weights/`, a folder of weights, or a name that ships.
         device: where the model is put.
 
     Returns:
-        The model in evaluation mode.
+        In evaluation mode: a `Model` of an encoder that was pretrained with `luxvox pretrain`; a
+        `Predictor` of dense (stage B) and of fine-tuned weights.
 
     Raises:
-        InputError: no such folder, or weights that do not fit their config.json.
+        InputError: nothing of that name, or weights that do not fit their config.json.
     """
-    folder = Path(name)
-    if (folder / "weights" / "config.json").is_file():
-        folder = folder / "weights"
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{name}: no weights found, expected a folder with config.json and model.safetensors, "
-            "or a RUN folder that holds weights/"
-        )
+    folder = find_folder(name)
     tensors, config = load_weights(folder)
+    if is_dense(config):
+        return Predictor(open_dense(name, device)).eval()
     try:
         model = Model(config, str(folder))
     except (KeyError, TypeError, ValueError) as error:
@@ -169,11 +159,3 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Model:
     used = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in wanted}
     load_strict(model, used, str(folder))
     return model.to(device).eval()
-
-
-def _starts(side: int, edge: int) -> Iterator[int]:
-    """Starts of pieces of `edge` over `side`; the last is moved back to end at the border."""
-    for start in range(0, side, edge):
-        yield min(start, side - edge)
-        if start + edge >= side:
-            return

@@ -18,7 +18,7 @@ from ..configs.errors import InputError
 from ..configs.explain import one_line
 from ..data.normalize import NORMALISATION
 from ..data.voxel import VoxelSize
-from ..models.catalog import find_weights
+from ..models.catalog import find_folder
 from ..models.checkpoint import load_strict, load_weights, save_weights
 from ..models.dense import DenseConfig, DenseModel
 from ..models.sizes import EncoderConfig
@@ -79,58 +79,101 @@ class TaskWeights:
     fine_tuned: bool = False
 
 
+@dataclass(frozen=True)
+class DenseWeights:
+    """A dense model before it is told what to do.
+
+    Attributes:
+        model: in evaluation mode.
+        where: names the weights in messages.
+        task: what it was fine-tuned for; None of pretrained weights.
+        tile: voxels (z, y, x) that are predicted together.
+        condition: [1, text_dim], stored vector that names the structure; None = none is stored.
+        voxel_range_um: smallest and largest (z, y, x) that it was trained on; None = not known.
+        text_folder: of the sentence encoder that it was trained with; None = the installed one.
+    """
+
+    model: DenseModel
+    where: str
+    task: TaskConfig | None
+    tile: Triple
+    condition: Tensor | None = None
+    voxel_range_um: tuple[VoxelSize, VoxelSize] | None = None
+    text_folder: str | None = None
+
+    def told(self, task: Task | None = None, structure: str | None = None) -> TaskWeights:
+        """The model with its own task, or with the one that pretrained weights are given.
+
+        Args:
+            task: of pretrained weights; fine-tuned ones know theirs.
+            structure: text that names the foreground, for pretrained weights; None leaves it
+                unnamed: the main structure is meant.
+
+        Raises:
+            InputError: another task or structure than it was fine-tuned for; no task, or one
+                without a head; or no sentence encoder to name the structure with.
+        """
+        if self.task is not None:
+            _same(self.task, task, structure, self.where)
+        known = self.task or _new_task(self, task, structure)
+        condition = self.condition
+        if condition is None and known.structure is not None and known.task == "segment":
+            device = next(self.model.parameters()).device
+            condition = _named(known.structure, self).float().to(device)
+        return TaskWeights(
+            self.model,
+            known,
+            self.where,
+            condition,
+            self.voxel_range_um,
+            fine_tuned=self.task is not None,
+        )
+
+
 def load_task(
     name: str | Path,
     task: Task | None = None,
     structure: str | None = None,
     device: str | torch.device = "cpu",
 ) -> TaskWeights:
-    """Load weights for a task.
+    """Load weights for a task: `open_dense`, and then `DenseWeights.told`, whose errors it has."""
+    return open_dense(name, device).told(task, structure)
+
+
+def open_dense(name: str | Path, device: str | torch.device = "cpu") -> DenseWeights:
+    """Load dense weights, pretrained or fine-tuned.
 
     Args:
         name: a RUN folder (with `weights/`), a folder of weights, or a name that ships.
-        task: of pretrained weights; fine-tuned ones know theirs.
-        structure: text that names the foreground, for pretrained weights; None leaves it unnamed:
-            the main structure is meant.
         device: where the model is put.
 
-    Returns:
-        Model in evaluation mode, its task, and the vector that names the structure.
-
     Raises:
-        InputError: nothing of that name; another task or structure than it was fine-tuned for;
-            weights without a decoder or without the head; tensors that do not fit; or no sentence
-            encoder to name the structure with.
+        InputError: nothing of that name, weights without a decoder, or tensors that do not fit.
     """
-    folder = _find(name)
+    folder = find_folder(name)
     tensors, config = load_weights(folder)
-    model, parts = _build(config, folder)
-    if "task" in parts:
-        known = _task_of(parts, folder)
-        _same(known, task, structure, name)
-    else:
-        known = _new_task(parts, model.config, task, structure, name)
-        if any(key.startswith(_PREFIX) for key in tensors):
-            # Decoders and heads that only pretraining needs lie in the same file.
-            tensors = {
-                key.removeprefix(_PREFIX): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(_PREFIX)
-            }
+    model, tile, parts = _build(config, folder)
+    known = _task_of(parts, folder) if "task" in parts else None
+    if known is None and any(key.startswith(_PREFIX) for key in tensors):
+        # Decoders and heads that only pretraining needs lie in the same file.
+        tensors = {
+            key.removeprefix(_PREFIX): tensor
+            for key, tensor in tensors.items()
+            if key.startswith(_PREFIX)
+        }
     condition = tensors.pop(_CONDITION, None)
     load_strict(model, tensors, str(folder))
-    if condition is None and known.structure is not None and known.task == "segment":
-        condition = _named(known.structure, config, model.config.text_dim, folder)
     # Faster on CPUs; the answers are the same.
     model.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-    sizes = config.get("voxel_size_range_um")
-    return TaskWeights(
+    sizes, recipe = config.get("voxel_size_range_um"), config.get("recipe")
+    return DenseWeights(
         model,
-        known,
         str(name),
+        known,
+        tile if known is None else known.tile,
         None if condition is None else condition.float().to(device),
         None if sizes is None else (tuple(sizes[0]), tuple(sizes[1])),
-        fine_tuned="task" in parts,
+        recipe.get("text_folder") if isinstance(recipe, dict) else None,
     )
 
 
@@ -180,31 +223,24 @@ def save_task(
     return save_weights(folder, tensors, {**defaults, **config, "architecture": architecture}, card)
 
 
-def _find(name: str | Path) -> Path:
-    folder = Path(name)
-    if (folder / "weights" / "config.json").is_file():
-        return folder / "weights"
-    if (folder / "config.json").is_file():
-        return folder
-    if folder.exists():
-        raise InputError(
-            f"{name}: no weights in it, expected a RUN folder with weights/, or a folder with "
-            "config.json and model.safetensors; give the folder that luxvox finetune wrote"
-        )
-    return find_weights(str(name))
-
-
-def _build(config: Mapping[str, Any], folder: Path) -> tuple[DenseModel, dict[str, Any]]:
-    """The untrained model that config.json describes, and its description."""
+def is_dense(config: Mapping[str, Any]) -> bool:
+    """Whether config.json speaks of a dense model, pretrained or fine-tuned."""
     parts = config.get("architecture")
-    if not isinstance(parts, dict) or "dense" not in parts:
+    return isinstance(parts, dict) and "dense" in parts
+
+
+def _build(config: Mapping[str, Any], folder: Path) -> tuple[DenseModel, Triple, dict[str, Any]]:
+    """The untrained model that config.json describes, its crops, and its description."""
+    if not is_dense(config):
         raise InputError(
             f"{folder}: weights without a dense decoder, which tasks need; give a run of luxvox "
             "finetune or of a dense_* recipe of luxvox pretrain"
         )
+    parts = config["architecture"]
     try:
         encoder = EncoderConfig(**parts["encoder"])
-        return DenseModel(encoder, DenseConfig(**parts["dense"])), parts
+        z, y, x = (int(side) for side in parts.get("crop_shape") or (64, 64, 64))
+        return DenseModel(encoder, DenseConfig(**parts["dense"])), (z, y, x), parts
     except (KeyError, TypeError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise InputError(
@@ -232,43 +268,33 @@ def _same(known: TaskConfig, task: str | None, structure: str | None, name: str 
             )
 
 
-def _new_task(
-    parts: Mapping[str, Any],
-    dense: DenseConfig,
-    task: Task | None,
-    structure: str | None,
-    name: str | Path,
-) -> TaskConfig:
+def _new_task(weights: DenseWeights, task: Task | None, structure: str | None) -> TaskConfig:
     """The task that a user gives pretrained weights."""
-    heads = {head: config.task for head, config in dense.heads.items()}
+    heads = {head: config.task for head, config in weights.model.config.heads.items()}
+    there = ", ".join(dict.fromkeys(heads.values()))
     if task is None:
         raise InputError(
-            f"{name}: pretrained weights, which know no task of their own; "
-            f"give --task, one of {', '.join(dict.fromkeys(heads.values()))}"
+            f"{weights.where}: pretrained weights, which know no task of their own; "
+            f"give --task, one of {there}"
         )
     fitting = [head for head, its in heads.items() if its == task]
     if not fitting:
         raise InputError(
-            f"{name}: no head for task {task!r} in these weights (there are "
-            f"{', '.join(dict.fromkeys(heads.values()))}); fine-tune them: luxvox finetune {task}"
+            f"{weights.where}: no head for task {task!r} in these weights (there are {there}); "
+            f"fine-tune them: luxvox finetune {task}"
         )
-    return TaskConfig(
-        task=task,
-        head=task if task in fitting else fitting[0],
-        structure=structure,
-        tile=parts.get("crop_shape") or (64, 64, 64),
-    )
+    head = task if task in fitting else fitting[0]
+    return TaskConfig(task=task, head=head, structure=structure, tile=weights.tile)
 
 
-def _named(structure: str, config: Mapping[str, Any], width: int, folder: Path) -> Tensor:
+def _named(structure: str, weights: DenseWeights) -> Tensor:
     """[1, text_dim], the vector of a text."""
-    recipe = config.get("recipe")
-    own = recipe.get("text_folder") if isinstance(recipe, dict) else None
+    own, width = weights.text_folder, weights.model.config.text_dim
     # Weights travel; a folder of the machine that trained them may not be here.
     tower = TextTower(own if own is not None and Path(own).is_dir() else None)
     if tower.width != width:
         raise InputError(
-            f"{folder}: trained with names of {width} numbers, the sentence encoder in "
+            f"{weights.where}: trained with names of {width} numbers, the sentence encoder in "
             f"{tower.folder} gives {tower.width}; install the one that it was trained with"
         )
     return tower.encode([structure])

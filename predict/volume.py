@@ -48,7 +48,7 @@ def predict_command(
     Args:
         weights: a RUN, a folder of weights, or a name that ships.
         volume: any path that `open_volume` takes.
-        out: a name in .ome.zarr or .ome.tif, or STORE.ome.zarr/labels/NAME.
+        out: a name in .ome.zarr, .ome.tif or .nii.gz, or STORE.ome.zarr/labels/NAME.
         task: of pretrained weights. structure: the same; text that names the foreground.
         threshold: see `predict_volume`. probabilities, instances: the same.
         channel: by index or name; needed where there are several.
@@ -63,11 +63,7 @@ def predict_command(
     opened = open_volume(volume, channel=channel, voxel_size_um=size)
     check_out(out, overwrite=overwrite, source=opened)
     loaded = load_task(weights, task, structure, _device(device))
-    if loaded.task.task == "segment" and loaded.condition is None and not loaded.fine_tuned:
-        raise InputError(
-            f"{weights}: pretrained weights segment what you name; give --structure, such as "
-            '--structure "blood vessels"'
-        )
+    need_name(loaded)
     began = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with ProgressLine(*columns, TimeRemainingColumn()) as line:
@@ -132,6 +128,19 @@ def predict_volume(
     return values.astype(np.result_type(*map(np.min_scalar_type, weights.task.label_values)))[found]
 
 
+def need_name(weights: TaskWeights) -> None:
+    """Refuse to segment with pretrained weights that were not told what to find.
+
+    Raises:
+        InputError: no structure is named.
+    """
+    if weights.task.task == "segment" and weights.condition is None and not weights.fine_tuned:
+        raise InputError(
+            f"{weights.where}: pretrained weights segment what you name; give --structure, such as "
+            '--structure "blood vessels"'
+        )
+
+
 def found_labels(weights: TaskWeights, probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     """Classes [Z, Y, X] of probabilities [F, Z, Y, X]: 0 = background, then 1, 2, ..."""
     if len(probabilities) == 1:
@@ -149,7 +158,8 @@ def save_result(
 
     Args:
         result: [Z, Y, X] or [F, Z, Y, X].
-        out: a name in .ome.zarr or .ome.tif; labels may go into a store: STORE/labels/NAME.
+        out: a name in .ome.zarr, .ome.tif or .nii.gz; labels may go into a store:
+            STORE/labels/NAME.
         voxel_size_um: (z, y, x); None = not known.
         overwrite: replace what stands there.
 
@@ -166,7 +176,7 @@ def save_result(
     if not labels:
         raise InputError(
             f"{path}: an image of {result.dtype}, expected labels in that place; give a name in "
-            ".ome.zarr or .ome.tif"
+            ".ome.zarr, .ome.tif or .nii.gz"
         )
     ngff = "0.5" if (store / "zarr.json").exists() else "0.4"
     return save_labels(

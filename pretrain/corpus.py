@@ -64,7 +64,7 @@ class Corpus:
         return {
             "source": self.source,
             "volumes": len(rows),
-            "groups": len({row.group for row in rows}),
+            "groups": sorted({row.group for row in rows}),
             "stains": sorted({row.stain for row in rows if row.stain}),
             "structures": sorted({row.structure for row in rows if row.structure}),
             "captions": list(self.captions),

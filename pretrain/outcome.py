@@ -12,6 +12,7 @@ from ..data.normalize import NORMALISATION
 from ..models.checkpoint import save_weights
 from .evaluate import Pictures
 from .objectives import PretrainModel
+from .origin import name_of, without_folders
 from .recipe import PretrainRecipe
 
 
@@ -81,7 +82,8 @@ def write_weights(
         tensors: averaged weights by name.
         recipe: of the run.
         architecture: see `architecture_of`.
-        corpus: what was trained on: volumes, groups, stains, structures, voxel sizes, captions.
+        corpus: what was trained on: volumes, names of groups, stains, structures, voxel sizes,
+            captions.
         metrics: as in metrics.json; the card quotes those of the held-back groups.
     """
     config = {
@@ -95,8 +97,13 @@ def write_weights(
         "stains": corpus["stains"],
         "structures": corpus["structures"],
         "captions": corpus["captions"],
-        "data": {key: corpus[key] for key in ("source", "volumes", "groups")},
-        "recipe": recipe.model_dump(mode="json"),
+        "data": {
+            "source": name_of(corpus["source"]),
+            "volumes": corpus["volumes"],
+            "groups": corpus["groups"],
+            "group_count": len(corpus["groups"]),
+        },
+        "recipe": without_folders(recipe.model_dump(mode="json"), ("out", "data.source")),
         "licence": "not stated: it depends on the licences of the volumes",
     }
     folder = run / "weights"
@@ -117,8 +124,9 @@ Encoder `{recipe.encoder.name}-{recipe.encoder.size}`, {recipe.steps} steps, pre
 volumetric reconstruction (weight {recipe.objective.masked}) and image-text alignment (weight
 {recipe.objective.text}).
 
-- Data: {corpus["volumes"]} volumes of {corpus["groups"]} groups, listed in `{recipe.data.source}`.
-  Their licences are those of the volumes; luxvox does not know them.
+- Data: {corpus["volumes"]} volumes of {len(corpus["groups"])} groups, listed in
+  `{name_of(recipe.data.source)}`. Their licences are those of the volumes; luxvox does not know
+  them.
 - Stains: {", ".join(corpus["stains"]) or "not stated"}
 - Structures: {", ".join(corpus["structures"]) or "not stated"}
 - Voxel sizes (z, y, x) in um: {corpus["voxel_size_range_um"] or "unknown"}

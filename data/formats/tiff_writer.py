@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from ..voxel import VoxelSize
+from .planes import Progress, ReadBox, read_planes
 
 _CLASSIC_LIMIT = 2**32 - 2**25  # a classic TIFF holds 4 GiB; the same margin as tifffile's
-_SLAB = 64  # planes read at once: a chunked source would unpack the same chunks for every plane
 
 
 def write_ome_tiff(
@@ -20,8 +19,8 @@ def write_ome_tiff(
     shape: tuple[int, int, int, int],
     dtype: np.dtype,
     axes: str,
-    read: Callable[[int, tuple[slice, slice, slice]], np.ndarray],
-    progress: Callable[[int, int], None],
+    read: ReadBox,
+    progress: Progress,
     voxel_size_um: VoxelSize | None,
     channel_names: tuple[str, ...],
 ) -> None:
@@ -45,7 +44,7 @@ def write_ome_tiff(
         metadata["Channel"] = {"Name": list(channel_names)}
     tifffile.imwrite(
         path,
-        _planes(shape, read, progress),
+        read_planes(shape, read, progress),
         shape=shape if "c" in axes else shape[1:],
         dtype=dtype,
         ome=True,
@@ -53,19 +52,3 @@ def write_ome_tiff(
         photometric="minisblack",
         metadata=metadata,
     )
-
-
-def _planes(
-    shape: tuple[int, int, int, int],
-    read: Callable[[int, tuple[slice, slice, slice]], np.ndarray],
-    progress: Callable[[int, int], None],
-) -> Iterator[np.ndarray]:
-    channels, depth, height, width = shape
-    done = 0
-    for channel in range(channels):
-        for first in range(0, depth, _SLAB):
-            last = min(first + _SLAB, depth)
-            slab = read(channel, (slice(first, last), slice(0, height), slice(0, width)))
-            yield from slab
-            done += slab.size
-            progress(done, math.prod(shape))

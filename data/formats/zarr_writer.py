@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,10 @@ from zarr.codecs import BloscCodec
 from ...configs.errors import InputError
 from ..voxel import VoxelSize
 from .ngff import build_attributes
+from .planes import Progress, ReadBox
 from .pyramid import Step, halved, plan_steps, reduce_mean, reduce_mode
 
 Box = tuple[int, int, int]
-ReadBox = Callable[[int, tuple[slice, slice, slice]], np.ndarray]
-"""(channel, (z, y, x) slices) -> [Z, Y, X]."""
 
 # A side of up to 96 voxels is one chunk, a longer one is cut into 64s: a 64^3 crop then touches 8
 # chunks and unpacks 2.0 million voxels on average; with chunks of 96 it would be 4.0, with 32 fewer
@@ -53,9 +52,7 @@ class ZarrPlan:
     shards: Box | None
 
 
-def write_zarr(
-    folder: Path, plan: ZarrPlan, read: ReadBox, progress: Callable[[int, int], None]
-) -> None:
+def write_zarr(folder: Path, plan: ZarrPlan, read: ReadBox, progress: Progress) -> None:
     """Write the whole pyramid into an empty folder.
 
     Args:

@@ -17,6 +17,7 @@ from ...configs.errors import InputError
 from ...configs.load import load_recipe
 from ...models.catalog import SHIPPED, find_weights
 from ...models.checkpoint import CONFIG, TENSORS, load_weights
+from ...models.shard_index import INDEX
 from ...models.sizes import SIZES
 from ...predict.image import classify_image, predict_image
 from ...predict.task_weights import TaskWeights, load_task
@@ -140,9 +141,11 @@ def fingerprint(weights: str) -> str:
     Raises:
         InputError: there are none.
     """
-    digest = hashlib.sha256()
-    for name in (TENSORS, CONFIG):
-        digest.update((folder_of(weights) / name).read_bytes())
+    folder, digest = folder_of(weights), hashlib.sha256()
+    # An index holds the sha256 of every shard.
+    tensors = TENSORS if (folder / TENSORS).is_file() else INDEX
+    for name in (tensors, CONFIG):
+        digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -153,7 +156,8 @@ def folder_of(weights: str) -> Path:
         InputError: there is none.
     """
     for folder in (Path(weights) / "weights", Path(weights)):
-        if (folder / CONFIG).is_file() and (folder / TENSORS).is_file():
+        held = any((folder / tensors).is_file() for tensors in (TENSORS, INDEX))
+        if held and (folder / CONFIG).is_file():
             return folder
     return find_weights(weights)
 

@@ -18,6 +18,7 @@ from ...models.dense import ClassifyConfig, DenseModel, fill_to_patches
 from ...models.encoder import Encoded
 from ...models.heads.probe import LinearProbe, NearestProbe, token_statistics
 from ...predict.model import Model
+from ...predict.predictor import Predictor
 from ..examples import Example
 from ..recipe import ClassifyRecipe
 from ..sub_crops import Batch
@@ -99,7 +100,7 @@ class ClassifyTask(nn.Module):
             head.fit(given, truth)
 
 
-def zero_shot(model: Model, rows: Sequence[Row], names: Sequence[str]) -> list[int]:
+def zero_shot(model: Model | Predictor, rows: Sequence[Row], names: Sequence[str]) -> list[int]:
     """Classes without any label: for each volume the name whose text lies nearest.
 
     Args:

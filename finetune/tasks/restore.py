@@ -1,8 +1,13 @@
-"""Restoration: the input plus a learned residual, judged as images and as spectra."""
+"""Restoration: the input plus a learned residual, judged as images and as spectra.
+
+The model computes in normalised intensities, which are nearly logarithmic where it is bright. The
+metrics do not, and neither does the loss: what is bright would hardly count.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,7 +20,8 @@ from ..examples import Example
 from ..sub_crops import Batch
 
 HEAD = "restore"
-WEIGHTS = {"l1": 1.0, "ssim": 0.2, "gradient": 0.1, "frequency": 0.1}
+WEIGHTS = {"l1": 0.5, "rmse": 1.0, "ssim": 0.2, "gradient": 0.1, "frequency": 0.1}
+_BRIGHTER = 1.0  # than the target in normalised intensity; beyond, the inverse would explode
 
 
 class RestoreTask(nn.Module):
@@ -41,7 +47,10 @@ class RestoreTask(nn.Module):
         assert batch.target is not None
         given = self.features(batch) if features is None else features
         found = self.model.heads[self.head](given.full, batch.image)
-        terms = restoration_loss(found, batch.target, batch.counts)
+        target = batch.target.float()
+        brightest = float(torch.where(batch.counts[:, None], target, 0.0).max())
+        bounded = found.float().clamp(max=brightest + _BRIGHTER)
+        terms = restoration_loss(bounded.sinh(), target.sinh(), batch.counts, batch.span)
         loss = sum(weight * terms[name] for name, weight in WEIGHTS.items())
         assert isinstance(loss, Tensor)
         return terms | {"loss": loss}

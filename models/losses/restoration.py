@@ -1,4 +1,4 @@
-"""Losses of a restored image: absolute error, structural similarity, gradients, frequencies.
+"""Losses of a restored image: errors, structural similarity, gradients, frequencies.
 
 Images are first scaled as the metric scales them (the target's 1st percentile at 0, its 99.9th at
 1, no clipping), so that the terms weigh the same in dim and bright crops.
@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 WINDOW = 7
 """Side of SSIM's uniform window in voxels, as in the metric."""
+_TINY = 1e-10  # of a mean square error: 100 dB
 
 
 def restoration_loss(
-    found: Tensor, target: Tensor, counts: Tensor | None = None
+    found: Tensor, target: Tensor, counts: Tensor | None = None, span: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compare restored crops with their targets.
 
@@ -26,9 +27,12 @@ def restoration_loss(
         found: [B, C, Z, Y, X], intensities in the target's unit. target: the same.
         counts: [B, Z, Y, X] bool, True = counts; None = all. The others change neither loss nor
             gradient.
+        span: [B], of the target between its percentiles, where crops are parts of a volume whose
+            span is the one that counts; None = that of each crop.
 
     Returns:
-        Scalars in fp32, not yet weighed. "l1": mean absolute error. "ssim": 1 - SSIM in the window
+        Scalars in fp32, not yet weighed. "l1": mean absolute error. "rmse": root of the mean square
+        error, on which PSNR stands; of the whole batch. "ssim": 1 - SSIM in the window
         of the metric, thinner along each axis that is too short for it. "gradient": mean absolute
         error of differences between neighbours, all axes. "frequency": mean absolute error of the
         real and imaginary parts of the orthonormal 3D Fourier transform (Cho et al., ICCV 2021,
@@ -39,7 +43,8 @@ def restoration_loss(
         counts = torch.ones_like(target[:, 0], dtype=torch.bool)
     where = rearrange(counts, "b ... -> b 1 ...")
     found, target = torch.where(where, found.float(), 0.0), torch.where(where, target.float(), 0.0)
-    low, span = _range(target, counts)
+    low, own = _range(target, counts)
+    span = own if span is None else rearrange(span.float(), "b -> b 1 1 1 1")
     found = torch.where(where, (found - low) / span, 0.0)
     target = torch.where(where, (target - low) / span, 0.0)
 
@@ -49,6 +54,8 @@ def restoration_loss(
     share = where.float().mean().clamp(min=1 / where.numel())
     return {
         "l1": _mean(error.abs(), where),
+        # Shifted along and back: the root itself is infinitely steep at 0.
+        "rmse": (_mean(error.square(), where) + _TINY).sqrt() - _TINY**0.5,
         "ssim": _ssim_loss(found, target, where),
         "gradient": _gradient_loss(error, where),
         "frequency": spectrum.abs().mean() / share.sqrt(),

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ...data.voxel import VoxelSize
 
 _LEFT_OUT = (0.05, 0.6)  # of the way from the background to what is bright in the structure
-_SEEN = (0.2, 0.65)  # of the way from the background beside it to the brightest nearby
+_SEEN = (0.15, 0.6)  # of the way from the background beside it to the brightest nearby
 _REACH = 4  # voxels across beyond the exact labels
 _STANDS_OUT = 1.5  # standard deviations of the surroundings, below which nothing is seen
 

@@ -21,6 +21,7 @@ from ...models.metrics.overlap import dice
 from ...models.text import TextTower
 from ...predict.image import predict_image
 from ...predict.task_weights import TaskConfig, TaskWeights
+from .objective import well_imaged
 from .recipe import DenseRecipe
 from .targets import condition_of
 
@@ -41,7 +42,7 @@ def on_simulated(
 
     Returns:
         `val/dice_NAME`, their mean `val/dice`; `val/restore_error` and `val/identity_error`: mean
-        squared error to the clean crop over its variance, of the restored and of the given crop.
+        squared error to the well imaged crop over its variance, of the restored and of the given crop.
     """
     found: dict[str, list[float]] = defaultdict(list)
     segment, restore = heads_of(model)
@@ -53,12 +54,13 @@ def on_simulated(
             condition = condition_of(batch.main, words)
             features = model(batch.image, batch.voxel_size_um, known, condition)
             mask = segment(features.full, features.coarse).logits[:, 0] > 0
-            variance = batch.clean.var(dim=(1, 2, 3, 4)).clamp(min=1e-6)
+            good = well_imaged(batch.clean)
+            variance = good.var(dim=(1, 2, 3, 4)).clamp(min=1e-6)
             for name, image in (
                 ("val/restore_error", restore(features.full, batch.image)),
                 ("val/identity_error", batch.image),
             ):
-                error = (image - batch.clean).square().mean((1, 2, 3, 4)) / variance
+                error = (image - good).square().mean((1, 2, 3, 4)) / variance
                 found[name].extend(error.tolist())
             for number, bit in enumerate(batch.main.tolist()):
                 truth = (batch.labels[number] >> bit) & 1 == 1

@@ -30,7 +30,7 @@ class DenseObjectiveRecipe(RecipePart):
     cut at a brightness of their own."""
     as_seen: float = Field(default=0.35, ge=0, le=1)
     """Share of samples whose labels are as wide as the blurred structure looks, not as it is."""
-    thin_as_seen: float = Field(default=0.7, ge=0, le=1)
+    thin_as_seen: float = Field(default=0.85, ge=0, le=1)
     """The same for structures with thin parts: tubes, and cells with processes."""
     hide_spacing: float = Field(default=0.3, ge=0, le=1)
     """Share of samples that are told no voxel size."""
@@ -63,6 +63,9 @@ class DenseRecipe(RecipePart):
     """A run or weights folder, of stage A or of an earlier stage B; None starts from nothing."""
     encoder: str = "nano"
     """Size, where `init` does not say it."""
+    backbone: Literal["vit", "unet", "swinunetr"] = "vit"
+    """Our own net, or a control of `models.unet` taught the same; that one has no tokens, and so
+    no rehearsal and no optics."""
     steps: int = Field(gt=0)
     batch_size: int = Field(default=4, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -88,6 +91,17 @@ class DenseRecipe(RecipePart):
     def _size_is_known(self) -> DenseRecipe:
         if self.encoder not in SIZES:
             raise ValueError(f"encoder is {self.encoder!r}, expected one of {', '.join(SIZES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _controls_have_no_tokens(self) -> DenseRecipe:
+        if self.backbone != "vit" and (
+            self.init is not None or self.objective.masked or self.objective.optics
+        ):
+            raise ValueError(
+                f"backbone is {self.backbone!r}, which has no tokens: leave init out and set "
+                "objective.masked=0 objective.optics=0"
+            )
         return self
 
     def learning_rate(self, step: int) -> float:

@@ -14,14 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...configs.errors import InputError
 from ...configs.run_folder import write_metrics, write_recipe
-from ...data.draws import keyed_rng
 from ...data.synthetic.stock import SceneStock
 from ...models.checkpoint import load_strict, load_weights
 from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
 from ...models.text import TextTower
 from ..claim import claim_run
 from ..ema import Ema
-from ..masking import draw_masks
 from ..optimizer import make_optimizer
 from ..state import (
     Position,
@@ -37,9 +35,10 @@ from ..stop import StopRequests
 from .evaluate import on_real, on_simulated
 from .objective import DensePretrainModel, dense_config
 from .outcome import init_folder, seen_groups, write_dense_weights
-from .real import open_real, real_batch
+from .real import open_real
 from .recipe import DenseRecipe
-from .targets import ask, condition_of, structure_words
+from .step import draw_step
+from .targets import structure_words
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -144,7 +143,7 @@ def build_dense(recipe: DenseRecipe, text_dim: int) -> tuple[DensePretrainModel,
             )
         encoder = EncoderConfig(**parts["encoder"])
         decoder = DecoderConfig(**parts["decoder"])
-    dense = dense_config(encoder, text_dim)
+    dense = dense_config(encoder, text_dim, recipe.backbone)
     model = DensePretrainModel(encoder, dense, decoder, recipe.objective)
     if any(name.startswith("dense.") for name in tensors):
         load_strict(model, tensors, str(recipe.init))
@@ -176,38 +175,22 @@ def _train(
     bare = accelerator.unwrap_model(model)
     rank, world = accelerator.process_index, accelerator.num_processes
     patch = bare.dense.encoder.config.patch
-    grid = tuple(side // p for side, p in zip(recipe.stock.crop, patch, strict=True))
     began, first = time.monotonic(), position.step
     history = (run / "history.jsonl").open("a", encoding="utf-8")
-    device = accelerator.device
-    stock = SceneStock(recipe.stock, recipe.seed, str(device), recipe.workers)
+    stock = SceneStock(recipe.stock, recipe.seed, str(accelerator.device), recipe.workers)
     real = open_real(recipe.real, recipe.stock.crop) if recipe.real is not None else None
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with history, stock, Progress(*columns, TimeRemainingColumn()) as line:
         task = line.add_task("dense", total=recipe.steps, completed=position.step)
         while position.step < recipe.steps and not stops.stop:
             step, started = position.step, time.monotonic()
-            turn = step * world + rank
-            if real is not None and step % recipe.real_every == recipe.real_every - 1:
-                batch = real_batch(
-                    real, recipe.stock.scene.optics, turn, recipe.batch_size, recipe.seed, device
-                )
-                asked = condition = None
-                known = batch.known
-            else:
-                batch = stock.batch(turn, recipe.batch_size)
-                asked = ask(batch, recipe.objective, recipe.seed, turn)
-                condition = condition_of(asked.structure, words, asked.wording)
-                known = _told(turn, recipe).to(device)
-            index = turn * recipe.batch_size + torch.arange(recipe.batch_size)
-            extent = torch.tensor(recipe.stock.crop).expand(recipe.batch_size, 3)
-            masks = draw_masks(index, extent, grid, patch, recipe.masking, recipe.seed)
+            inputs = draw_step(recipe, stock, real, words, patch, step, rank, world)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(step)
             model.train()
             optimizer.zero_grad(set_to_none=True)
             with accelerator.autocast():
-                terms = model(batch, asked, condition, known, masks.to(device))
+                terms = model(*inputs)
             accelerator.backward(terms["loss"])
             norm = accelerator.clip_grad_norm_(model.parameters(), recipe.optim.clip)
             assert norm is not None
@@ -232,9 +215,3 @@ def _train(
                 stops.saved()
     done = (position.step - first) * recipe.batch_size * world
     return position, done / max(time.monotonic() - began, 1e-9)
-
-
-def _told(turn: int, recipe: DenseRecipe) -> torch.Tensor:
-    """[B] bool, which samples are told their voxel size."""
-    chance = keyed_rng("told", recipe.seed, turn).random(recipe.batch_size)
-    return torch.from_numpy(chance >= recipe.objective.hide_spacing)

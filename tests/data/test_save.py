@@ -4,7 +4,9 @@ import errno
 import json
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -178,7 +180,7 @@ def test_crops_touch_few_chunks() -> None:
         zarr_writer.layout_of((100, 100, 100), (32, 32, 32), (48, 64, 64))
 
 
-@pytest.mark.parametrize("name", ["a.ome.zarr", "a.ome.tif"])
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.ome.tif", "a.nii.gz"])
 def test_what_stands_there_is_kept_unless_told_otherwise(tmp_path, zyx, name) -> None:
     path = save_volume(zyx, tmp_path / name, voxel_size_um=SIZE)
     with pytest.raises(InputError, match=rf"{name}: exists already"):
@@ -214,7 +216,7 @@ class Broken:
         return np.ones([part.stop - part.start for part in box], np.uint8)
 
 
-@pytest.mark.parametrize("name", ["a.ome.zarr", "a.ome.tif"])
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.ome.tif", "a.nii.gz"])
 @pytest.mark.parametrize(
     ("error", "raised", "message"),
     [
@@ -255,6 +257,12 @@ def test_ome_tiff(tmp_path, zyx, axes) -> None:
     np.testing.assert_array_equal(volume.read(), array if names else array[None])
 
 
+def test_an_ome_tiff_may_be_called_tif(tmp_path, zyx) -> None:
+    volume = open_volume(save_volume(zyx[:8], tmp_path / "a.TIF", voxel_size_um=SIZE))
+    assert volume.voxel_size_um == pytest.approx(SIZE)
+    np.testing.assert_array_equal(volume.read()[0], zyx[:8])
+
+
 def test_a_large_ome_tiff_is_bigtiff(tmp_path, zyx, monkeypatch) -> None:
     monkeypatch.setattr("luxvox.data.formats.tiff_writer._CLASSIC_LIMIT", zyx.nbytes - 1)
     path = save_volume(zyx, tmp_path / "a.ome.tif", voxel_size_um=None)
@@ -262,6 +270,44 @@ def test_a_large_ome_tiff_is_bigtiff(tmp_path, zyx, monkeypatch) -> None:
         assert file.is_bigtiff
     assert open_volume(path).voxel_size_um is None
     np.testing.assert_array_equal(open_volume(path).read()[0], zyx)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", ">u2", "uint32", "float16", "float32", "bool"])
+def test_nifti(tmp_path, zyx, name, dtype) -> None:
+    array = (zyx[:9] % 120).astype(dtype)
+    origin = (100.0, 20.0, 30.0)
+    path = save_volume(array, tmp_path / name, voxel_size_um=SIZE, translation_um=origin)
+    other = cast(nibabel.Nifti1Image, nibabel.load(path))  # what any other program reads
+    np.testing.assert_array_equal(np.asarray(other.dataobj), array.T)  # (x, y, z)
+    assert other.header.get_xyzt_units()[0] == "mm"
+    assert other.header.get_zooms() == pytest.approx((0.00162, 0.00162, 0.006))
+    expected = np.diag([0.00162, 0.00162, 0.006, 1])
+    expected[:3, 3] = 0.03, 0.02, 0.1
+    for affine, code in (other.get_sform(coded=True), other.get_qform(coded=True)):
+        assert code == 1
+        assert affine == pytest.approx(expected, abs=1e-6)
+    volume = open_volume(path)
+    assert volume.voxel_size_um == SIZE
+    assert volume.notes == ()
+    np.testing.assert_array_equal(volume.read()[0], array)
+    # The same volume gives the same bytes, under any name.
+    again = save_volume(array, tmp_path / f"b{name}", voxel_size_um=SIZE, translation_um=origin)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_nifti_of_channels_of_unknown_size_and_of_long_sides(tmp_path, zyx, monkeypatch) -> None:
+    array = np.stack([zyx, zyx + 1])
+    path = save_volume(array, tmp_path / "a.nii.gz", voxel_size_um=None, axes="czyx")
+    volume = open_volume(path)
+    assert volume.voxel_size_um is None
+    np.testing.assert_array_equal(volume.read(), array)
+    long = np.arange(3 * 2 * 40000, dtype=np.uint16).reshape(3, 2, 40000)
+    path = save_volume(long, tmp_path / "long.nii", voxel_size_um=SIZE)
+    assert isinstance(nibabel.load(path), nibabel.Nifti2Image)
+    volume = open_volume(path)
+    assert volume.voxel_size_um == SIZE
+    np.testing.assert_array_equal(volume.read()[0], long)
 
 
 def test_a_volume_brings_its_own_size_and_names(tmp_path, zyx) -> None:
@@ -286,7 +332,7 @@ def test_a_volume_brings_its_own_size_and_names(tmp_path, zyx) -> None:
     ("change", "message"),
     [
         ({"out": "a.png"}, "cannot tell the format"),
-        ({"out": "a.tif"}, "cannot tell the format"),
+        ({"out": "a.gz"}, "cannot tell the format"),
         ({"axes": "xyz"}, "expected 'zyx' or 'czyx'"),
         ({"axes": "czyx"}, "for axes 'czyx'"),
         ({"source": np.zeros((2, 3, 4), complex)}, "complex128"),

@@ -9,7 +9,7 @@ from torch import nn
 
 from luxvox.data.normalize import IntensityStats
 from luxvox.finetune.blend import blend_towards, weights_of
-from luxvox.finetune.calibrate import THRESHOLDS, best_threshold
+from luxvox.finetune.calibrate import THRESHOLDS, best_threshold, shrunken
 from luxvox.finetune.examples import Example
 from luxvox.models.metrics.overlap import dice
 
@@ -52,6 +52,15 @@ def test_the_threshold_is_the_one_with_the_best_dice() -> None:
     assert 0.1 <= chosen <= 0.2
     assert mean_dice(chosen) == max(mean_dice(t) for t in THRESHOLDS) == 1.0
     assert mean_dice(0.5) < 0.1
+
+
+def test_few_rows_move_the_threshold_only_part_of_the_way() -> None:
+    assert shrunken(0.5, 1) == 0.5
+    assert shrunken(0.2, 1) == pytest.approx(1 / 3, abs=1e-3)  # odds of 1 to 4 become 1 to 2
+    assert shrunken(0.8, 1) == pytest.approx(2 / 3, abs=1e-3)
+    drawn = [shrunken(0.1, k) for k in (1, 2, 5, 100)]
+    assert drawn == sorted(drawn, reverse=True)
+    assert drawn[-1] == pytest.approx(0.1, abs=0.01)
 
 
 def test_without_a_better_one_it_stays() -> None:

@@ -91,12 +91,35 @@ def test_small_volumes_are_filled_up_by_what_does_not_count() -> None:
 
 def test_a_target_changes_as_its_image_does() -> None:
     given = example()
-    strong = CropAugment(gain=3, contrast_share=1, falloff_share=1)
+    strong = CropAugment(gain=3, contrast_share=1, blur_share=1, falloff_share=1, noise_share=0)
     same = SubCrops([replace(given, target=given.image)], (16, 24, 24), PATCH, strong, seed=0)
     batch = same.batch(3, 2)
     assert torch.equal(batch.image, batch.target)
     still = SubCrops([given], (16, 24, 24), PATCH, STILL, seed=0).batch(3, 2)
     assert (batch.image - still.image).abs().max() > 0.1
+
+
+def test_only_the_image_of_a_pair_is_given_noise() -> None:
+    pair = replace(example(), target=example().image)
+    noisy = CropAugment(noise_share=1, noise=0.5)
+    batch = SubCrops([pair], (16, 24, 24), PATCH, noisy, seed=0).batch(3, 2)
+    calm = SubCrops([pair], (16, 24, 24), PATCH, noisy.model_copy(update={"noise_share": 0}), 0)
+    assert torch.equal(batch.target, calm.batch(3, 2).target)
+    added = (batch.image - batch.target).flatten(1)
+    assert bool((added.std(1) > 0.01).all())
+    assert bool((added.mean(1).abs() < 0.1 * added.std(1)).all())
+
+
+def test_pairs_keep_their_z_axis_and_the_span_of_the_whole_target() -> None:
+    """Blur is another one along z, whatever the voxels; a dim crop weighs no more than a bright."""
+    given = example()
+    pair = replace(given, target=np.arcsinh(1000 * given.image))
+    crops = SubCrops([pair], (16, 24, 24), PATCH, STILL, seed=0)
+    for step in range(12):
+        batch = crops.batch(step, 1)
+        steps = batch.image[0, 0].double().diff(dim=0).abs() * given.image.size
+        assert round(float(steps.flatten()[0])) == 1600
+        assert abs(float(batch.span) - 989) < 2  # 1000 * (0.999 - 0.01)
 
 
 def test_tubes_bring_centrelines() -> None:

@@ -23,6 +23,18 @@ def test_a_shipped_name_is_a_folder(shipped):
     assert catalog.find_weights("toy") == shipped
 
 
+def test_a_run_a_folder_and_a_shipped_name_are_found(shipped, tmp_path):
+    (tmp_path / "run" / "weights").mkdir(parents=True)
+    with pytest.raises(InputError, match="run: no weights in it"):
+        catalog.find_folder(tmp_path / "run")
+    (tmp_path / "run" / "weights" / "config.json").write_text("{}")
+    weights = tmp_path / "run" / "weights"
+    assert catalog.find_folder(tmp_path / "run") == catalog.find_folder(weights) == weights
+    assert catalog.find_folder("toy") == shipped
+    with pytest.raises(InputError, match="tot: no such folder"):
+        catalog.find_folder("tot")
+
+
 def test_damage_and_loss_are_named(shipped):
     (shipped / "config.json").write_text("{ }")
     with pytest.raises(InputError, match=r"config\.json: damaged .* install luxvox again"):

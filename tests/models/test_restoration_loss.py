@@ -19,19 +19,35 @@ def tensors(*arrays):
 
 def test_agrees_with_the_metric():
     terms = restoration_loss(*tensors(FOUND, TARGET))
-    assert set(terms) == {"l1", "ssim", "gradient", "frequency"}
+    assert set(terms) == {"l1", "rmse", "ssim", "gradient", "frequency"}
     scores = [restoration_metrics(FOUND[row, 0], TARGET[row, 0]) for row in range(2)]
     expected = 1 - np.mean([score["ssim"] for score in scores])
     assert terms["ssim"].item() == pytest.approx(expected, abs=1e-4)
     scaled = [scaled_by_target(FOUND[row, 0], TARGET[row, 0]) for row in range(2)]
     expected = np.mean([np.abs(found - target).mean() for found, target in scaled])
     assert terms["l1"].item() == pytest.approx(expected, rel=1e-4)
+    expected = np.mean([np.square(found - target).mean() for found, target in scaled]) ** 0.5
+    assert terms["rmse"].item() == pytest.approx(expected, rel=1e-3)
+    assert terms["rmse"].item() == pytest.approx(
+        np.mean([score["nrmse"] ** 2 for score in scores]) ** 0.5, rel=1e-3
+    )
     steps = [
         np.abs(np.diff(found - target, axis=axis)).ravel()
         for found, target in scaled
         for axis in range(3)
     ]
     assert terms["gradient"].item() == pytest.approx(np.concatenate(steps).mean(), rel=1e-4)
+
+
+def test_a_given_span_stands_for_that_of_the_crop():
+    found, target = tensors(FOUND, TARGET)
+    own = restoration_loss(found, target)
+    low, high = np.percentile(TARGET, [1, 99.9], axis=(1, 2, 3, 4))
+    same = restoration_loss(found, target, span=torch.tensor(high - low))
+    twice = restoration_loss(found, target, span=torch.tensor(2 * (high - low)))
+    for name in ("l1", "rmse", "gradient", "frequency"):
+        assert same[name].item() == pytest.approx(own[name].item(), rel=1e-3)
+        assert twice[name].item() == pytest.approx(own[name].item() / 2, rel=1e-3)
 
 
 def test_equal_is_zero_and_gain_of_both_changes_nothing():

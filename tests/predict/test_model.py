@@ -84,8 +84,13 @@ def test_sentences_land_in_the_same_space(run: Path) -> None:
     assert np.allclose(model.embed_text("round nuclei"), vectors[1:], atol=1e-6)
 
 
+def test_an_encoder_without_a_decoder_predicts_nothing(run: Path, simulated: Path) -> None:
+    with pytest.raises(InputError, match=r"without a decoder.*luxvox finetune"):
+        luxvox.load(run).predict(simulated.parent / "sim_00000.ome.zarr")
+
+
 def test_a_flat_volume_and_a_folder_without_weights_are_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no weights found"):
+    with pytest.raises(InputError, match="no weights in it"):
         luxvox.load(tmp_path)
     thin = np.random.default_rng(0).normal(100, 10, (4, 32, 32)).astype(np.float32)
     luxvox.save_volume(thin, tmp_path / "thin.ome.zarr", voxel_size_um=None)

@@ -108,7 +108,9 @@ def test_instances_number_the_same_foreground(weights, path):
     assert np.array_equal(objects > 0, predict_volume(weights, volume) > 0)
 
 
-@pytest.mark.parametrize("name", ["out.ome.zarr", "out.ome.tif", "in.ome.zarr/labels/dots"])
+@pytest.mark.parametrize(
+    "name", ["out.ome.zarr", "out.ome.tif", "out.nii.gz", "in.ome.zarr/labels/dots"]
+)
 def test_the_grid_and_the_voxel_size_are_kept(weights, path, tmp_path, name, capsys):
     run, out = written_run(tmp_path / "run", weights), tmp_path / name
     assert run_command(["predict", run, str(path), str(out)]) == 0
@@ -150,7 +152,10 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(weights, path, tmp_path, 
         ([run, str(path), out, "--threshold", "3"], "expected 0 to 1"),
         ([run, str(path), out, "--probabilities", "--instances"], "choose one"),
         ([classify, str(path), out], "classifies whole crops"),
-        ([run, str(path), str(tmp_path / "out.png")], "expected a name in .ome.zarr or .ome.tif"),
+        (
+            [run, str(path), str(tmp_path / "out.png")],
+            "expected a name in .ome.zarr, .ome.tif or .nii.gz",
+        ),
         ([run, str(path), str(path)], "over its own source"),
         ([run, str(path), str(tmp_path / "none.zarr" / "labels" / "x")], "no Zarr store"),
         (["nowhere", str(path), out], "no weights of that name"),

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
+from luxvox.data.manifest import read_dataset
 from luxvox.pretrain.__main__ import main
 from luxvox.pretrain.claim import claim_run
 from luxvox.pretrain.recipe import PretrainRecipe
@@ -51,7 +52,7 @@ def straight(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_leaves_what_the_contract_says(straight: Path) -> None:
+def test_a_run_leaves_what_the_contract_says(simulated: Path, straight: Path) -> None:
     metrics = json.loads((straight / "metrics.json").read_text())
     for key in (
         "val/masked_error", "val/visible_mean_error", "val/interpolation_error",
@@ -65,6 +66,12 @@ def test_a_run_leaves_what_the_contract_says(straight: Path) -> None:
         assert (straight / name).stat().st_size > 100, name
     steps = [json.loads(line)["step"] for line in (straight / "history.jsonl").open()]
     assert steps[:8] == list(range(1, 9))
+    config = json.loads((straight / "weights/config.json").read_text())
+    trained = {row.group for row in read_dataset(simulated).rows if row.split == "train"}
+    assert config["data"]["groups"] == sorted(trained)
+    assert config["data"]["group_count"] == len(trained)
+    assert config["recipe"]["out"] == "run"
+    assert config["recipe"]["data"]["source"] == simulated.name
 
 
 @pytest.mark.slow

@@ -13,11 +13,14 @@ import torch
 
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
+from luxvox.data.manifest import read_dataset
 from luxvox.data.optics import Optics, OpticsRanges, sharp_optics
 from luxvox.data.synthetic.stock import STRUCTURES, SimulatedBatch
 from luxvox.models.checkpoint import load_weights
+from luxvox.predict.image import predict_image
+from luxvox.predict.task_weights import load_task
 from luxvox.pretrain.dense.evaluate import heads_of, segment_row
-from luxvox.pretrain.dense.objective import _restore_loss
+from luxvox.pretrain.dense.objective import _restore_loss, well_imaged
 from luxvox.pretrain.dense.real import open_real, real_batch
 from luxvox.pretrain.dense.recipe import DenseObjectiveRecipe, DenseRecipe
 from luxvox.pretrain.dense.run import build_dense, pretrain_dense
@@ -90,7 +93,7 @@ def test_labels_are_drawn_as_annotators_do() -> None:
     vessels = exact.structure == VESSELS
     assert bool(vessels.any())
     assert torch.equal(wide.labels[~vessels], exact.labels[~vessels])
-    assert bool((wide.labels[vessels].sum() > exact.labels[vessels].sum()))
+    assert bool(wide.labels[vessels].sum() > exact.labels[vessels].sum())
     assert bool((less.labels <= exact.labels).all())
 
 
@@ -154,7 +157,10 @@ def test_stage_b_goes_on_from_stage_b(simulated: Path, tmp_path: Path) -> None:
     assert "segment" not in second  # real volumes have no labels here
     assert second["restore"] > 0
     model, _ = build_dense(plan(tmp_path / "c", f"init={tmp_path / 'b'}"), 384)
-    tensors, _ = load_weights(tmp_path / "b" / "weights")
+    tensors, config = load_weights(tmp_path / "b" / "weights")
+    trained = {row.group for row in read_dataset(simulated).rows if row.split == "train"}
+    assert config["data"]["groups"] == sorted(trained)
+    assert config["recipe"]["real"] == simulated.name
     own = model.state_dict()
     assert own.keys() == tensors.keys()
     assert all(torch.equal(own[name], tensors[name]) for name in own)
@@ -188,8 +194,19 @@ def test_real_volumes_are_degraded_again_and_held_back_ones_left_alone(
         open_real(str(held_back), (16, 32, 32))
 
 
+def test_no_more_is_to_be_undone_than_an_instrument_can() -> None:
+    """A point becomes three voxels wide along every axis, and keeps its light."""
+    point = torch.zeros(1, 1, 9, 9, 9)
+    point[..., 4, 4, 4] = 64.0
+    seen = well_imaged(point.asinh()).sinh()[0, 0]
+    assert seen.sum().item() == pytest.approx(64, rel=1e-4)
+    assert seen[4, 4, 3:6].tolist() == pytest.approx([4, 8, 4], rel=1e-4)
+    assert seen[3, 3, 3].item() == pytest.approx(1, rel=1e-4)
+    flat = torch.full((1, 1, 4, 4, 4), 2.0)
+    assert torch.allclose(well_imaged(flat), flat)
+
+
 def test_whole_volumes_are_segmented_also_thin_ones(simulated: Path, tmp_path: Path) -> None:
-    from luxvox.data.manifest import read_dataset
     from luxvox.data.save import save_volume
 
     model, _ = build_dense(plan(tmp_path), 384)
@@ -204,3 +221,22 @@ def test_whole_volumes_are_segmented_also_thin_ones(simulated: Path, tmp_path: P
                        tmp_path / "thin.ome.zarr", voxel_size_um=(4.0, 1.0, 1.0))  # fmt: skip
     flat = read_dataset(thin).rows[0]
     assert segment_row(model.dense, flat, named, (16, 16, 16)).shape == (5, 20, 30)
+
+
+def test_a_control_is_taught_the_same_and_started_from(tmp_path: Path) -> None:
+    """MONAI's U-Net goes through stage B, and its weights segment by name and are fine-tuned."""
+    with pytest.raises(InputError, match="has no tokens"):
+        plan(tmp_path / "a", "backbone=unet")
+    recipe = plan(
+        tmp_path / "unet", "backbone=unet", "objective.masked=0", "objective.optics=0", "steps=2"
+    )
+    metrics = pretrain_dense(recipe)
+    assert metrics["steps"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "unet/history.jsonl").open()]
+    assert {"segment", "centreline", "restore"} <= set(lines[-1])
+    assert not {"masked", "optics"} & set(lines[-1])
+    weights = load_task(tmp_path / "unet", "segment", "vessels")
+    assert weights.model.config.backbone == "unet"
+    found = predict_image(weights, np.random.default_rng(0).random((16, 32, 32), "float32"), None)
+    assert found.shape[-3:] == (16, 32, 32)
+    assert 0 < float(found.std())
