@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -110,10 +109,14 @@ class FocusUnits:
     @property
     def depth_of_field_um(self) -> float | None:
         """As `full_depth_of_field_um`; None unless everything is known."""
-        if self.missing or self.voxel_size_um is None:
+        if self.na is None or self.wavelength_nm is None or self.refractive_index is None:
             return None
-        numbers: Any = (self.na, (self.wavelength_nm or 0.0) / 1000, self.refractive_index)
-        return full_depth_of_field_um(*numbers, math.sqrt(math.prod(self.voxel_size_um[1:])))
+        if self.voxel_size_um is None:
+            return None
+        _, y, x = self.voxel_size_um
+        return full_depth_of_field_um(
+            self.na, self.wavelength_nm / 1000, self.refractive_index, math.sqrt(y * x)
+        )
 
     def distances_um(self, planes: ArrayLike) -> NDArray[np.float64] | None:
         """Planes from the best one, any shape -> um, signs kept; None unless all is known."""

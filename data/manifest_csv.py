@@ -46,7 +46,7 @@ def read_csv(path: Path) -> tuple[Row, ...]:
         InputError: not a text table, an unknown or doubled column, no `image` column, a ragged
             row, a cell that is no number, or no rows at all.
     """
-    records = _records(path)
+    records = table_records(path)
     if not records:
         raise InputError(f"{path}: empty file, expected a header row with at least 'image'")
     header = [name.strip() for name in records[0][1]]
@@ -87,7 +87,7 @@ def name_rows(rows: list[Row], base: Path) -> tuple[Row, ...]:
     return tuple(named)
 
 
-def _records(path: Path) -> list[tuple[int, list[str]]]:
+def table_records(path: Path) -> list[tuple[int, list[str]]]:
     """(row number as a spreadsheet counts, cells) of all rows that are not blank."""
     try:
         # utf-8-sig: Excel writes a byte order mark that would become part of the first column name.

@@ -89,6 +89,7 @@ def test_what_is_asked_wrongly_is_said(tmp_path: Path, words: tuple[str, ...], c
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_rehearsed_on_the_cpu_and_started_again(simulated: Path, tmp_path: Path) -> None:
     from luxvox.data.bank_pack import bank_command
 

@@ -52,7 +52,7 @@ def test_dependencies_have_lower_bounds_only():
 
 
 # Imported under another name than the package's, or brought by one that we depend on.
-COMES_WITH = {"yaml": "pyyaml", "skimage": "scikit-image"}
+COMES_WITH = {"yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 COMES_WITH |= {"numcodecs": "zarr"}
 
 

@@ -17,6 +17,7 @@ import numcodecs
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
+from zarr.core.array_spec import ArrayConfigLike
 
 from ...configs.errors import InputError
 from ..voxel import VoxelSize
@@ -32,6 +33,7 @@ Box = tuple[int, int, int]
 _WHOLE_SIDE, _CHUNK_SIDE = 96, 64
 _SHARD_SIDE = 256
 _BAND_BYTES = 2**30
+_CONFIG: ArrayConfigLike = {"write_empty_chunks": True}  # not stored: needed wherever one writes
 
 
 @dataclass(frozen=True)
@@ -64,40 +66,94 @@ def write_zarr(folder: Path, plan: ZarrPlan, read: ReadBox, progress: Progress) 
     Raises:
         InputError: shards that are no multiple of the chunks.
     """
+    begin_zarr(folder, plan)
+    level = open_finest(folder)
+    total, done = _voxels(plan, _shapes(plan)), 0
+    _, shards = layout_of(plan.shape, plan.chunks, plan.shards)
+    block = _band(plan.shape, shards, plan.dtype.itemsize)
+    for channel, box in itertools.product(range(plan.channels), _boxes(plan.shape, block)):
+        lead = (channel,) if "c" in plan.axes else ()
+        values = read(channel, box)
+        level[(*lead, *box)] = values
+        done += values.size
+        progress(done, total)
+    finish_zarr(folder, plan, progress)
+
+
+def begin_zarr(folder: Path, plan: ZarrPlan) -> None:
+    """Make a store whose finest level waits to be filled; it opens as a volume of one level.
+
+    Args:
+        folder: is made, and emptied if something is in it.
+        plan: sizes and metadata.
+
+    Raises:
+        InputError: shards that are no multiple of the chunks.
+    """
     group = zarr.open_group(str(folder), mode="w", zarr_format=2 if plan.ngff == "0.4" else 3)
-    chunks, _ = layout_of(plan.shape, plan.chunks, plan.shards)
-    steps = plan_steps(plan.shape, plan.voxel_size_um, max(_WHOLE_SIDE, *chunks))
-    shapes = list(itertools.accumulate(steps, halved, initial=plan.shape))
-    total = plan.channels * sum(math.prod(shape) for shape in shapes)
-    done = 0
-    level: zarr.Array | None = None
-    for number, shape in enumerate(shapes):
+    _create(group, "0", plan.shape, plan)
+    _describe(group, plan, [], (0.0, 1.0))
+
+
+def open_finest(folder: Path) -> zarr.Array:
+    """Level 0 of a store that `begin_zarr` made: to be written, but only by whole shards."""
+    level = zarr.open_group(str(folder), mode="r+")["0"]
+    assert isinstance(level, zarr.Array)
+    return level.with_config(_CONFIG)
+
+
+def finish_zarr(folder: Path, plan: ZarrPlan, progress: Progress) -> None:
+    """Make the coarser levels from a filled finest one, and name them; may be done again.
+
+    Args:
+        folder: where `begin_zarr` has made the store.
+        plan: the same.
+        progress: told (voxels written, voxels in all); level 0 counts as written.
+    """
+    group = zarr.open_group(str(folder), mode="r+")
+    steps, shapes = _steps(plan), _shapes(plan)
+    total, done = _voxels(plan, shapes), _voxels(plan, shapes[:1])
+    level = open_finest(folder)
+    for number, (step, shape) in enumerate(zip(steps, shapes[1:], strict=True), start=1):
         above, level = level, _create(group, str(number), shape, plan)
         _, shards = layout_of(shape, plan.chunks, plan.shards)
-        block = _band(shape, shards, plan.dtype.itemsize) if above is None else shards
-        for channel, box in itertools.product(range(plan.channels), _boxes(shape, block)):
+        for channel, box in itertools.product(range(plan.channels), _boxes(shape, shards)):
             lead = (channel,) if "c" in plan.axes else ()
-            if above is None:
-                values = read(channel, box)
-            else:
-                values = _merge(above, lead, box, steps[number - 1], plan.kind)
+            values = _merge(above, lead, box, step, plan.kind)
             level[(*lead, *box)] = values
             done += values.size
             progress(done, total)
-    assert level is not None
-    factors = itertools.accumulate(steps, _multiply, initial=(1, 1, 1))
+    _describe(group, plan, steps, _window(level))
+
+
+def _steps(plan: ZarrPlan) -> list[Step]:
+    chunks, _ = layout_of(plan.shape, plan.chunks, plan.shards)
+    return plan_steps(plan.shape, plan.voxel_size_um, max(_WHOLE_SIDE, *chunks))
+
+
+def _shapes(plan: ZarrPlan) -> list[Box]:
+    return list(itertools.accumulate(_steps(plan), halved, initial=plan.shape))
+
+
+def _voxels(plan: ZarrPlan, shapes: Sequence[Box]) -> int:
+    return plan.channels * sum(math.prod(shape) for shape in shapes)
+
+
+def _describe(
+    group: zarr.Group, plan: ZarrPlan, steps: Sequence[Step], intensity: tuple[float, float]
+) -> None:
     group.attrs.update(
         build_attributes(
             version=plan.ngff,
             axes=plan.axes,
             name=plan.name,
-            paths=[str(number) for number in range(len(shapes))],
-            factors=list(factors),
+            paths=[str(number) for number in range(len(steps) + 1)],
+            factors=list(itertools.accumulate(steps, _multiply, initial=(1, 1, 1))),
             voxel_size_um=plan.voxel_size_um,
             translation_um=plan.translation_um,
             channel_names=plan.channel_names,
             kind=plan.kind,
-            intensity=_window(level),
+            intensity=intensity,
         )
     )
 
@@ -136,17 +192,19 @@ def _create(group: zarr.Group, name: str, shape: Box, plan: ZarrPlan) -> zarr.Ar
     shuffle = "noshuffle" if plan.dtype.itemsize == 1 else "shuffle"
     common = {"shape": (*lead, *shape), "dtype": plan.dtype, "chunks": (*one, *chunks)}
     # Every chunk is stored, empty ones too, and the store says so: then a missing one is an error.
-    common |= {"config": {"write_empty_chunks": True}, "attributes": {"luxvox": {"dense": True}}}
+    common |= {"config": _CONFIG, "attributes": {"luxvox": {"dense": True}}}
     if plan.ngff == "0.4":
         code = {"shuffle": numcodecs.Blosc.SHUFFLE, "noshuffle": numcodecs.Blosc.NOSHUFFLE}
         return group.create_array(
             name,
+            overwrite=True,
             compressors=numcodecs.Blosc("lz4", 5, code[shuffle]),
             chunk_key_encoding={"name": "v2", "separator": "/"},
             **common,
         )
     return group.create_array(
         name,
+        overwrite=True,
         shards=(*one, *shards),
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle=shuffle),
         dimension_names=list(plan.axes),

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,6 @@ CLASSICAL = (
 )  # fmt: skip
 """They have no recipe."""
 
-_NEED_SKLEARN = ("forest", "texture")
 
 
 def weights_of(plan: BenchmarkPlan, method: str) -> str | None:
@@ -202,11 +200,6 @@ def _confidence(weights: TaskWeights, found: NDArray[np.float32]) -> dict[str, f
 
 def _classical(cell: Cell, trial: Trial) -> Method:
     """Today's tools; their packages are loaded only where they are asked for."""
-    if cell.method in _NEED_SKLEARN and find_spec("sklearn") is None:
-        raise InputError(
-            f"method {cell.method!r} needs scikit-learn; run pip install scikit-learn, or leave it "
-            "out of --methods"
-        )
     support = trial.support
     if cell.method == "identity":
         return lambda example: Answer(example.image)

@@ -98,7 +98,9 @@ def _largest(values: Tensor, reach: tuple[int, int, int]) -> Tensor:
 
 def _mean(values: Tensor, reach: tuple[int, int, int]) -> Tensor:
     """[1, Z, Y, X] -> mean within so many voxels, without what lies beyond the image."""
-    for window in _axis_windows(reach):
+    # A window no longer than a thin crop, as the pooling wants it.
+    z, y, x = (min(far, (side - 1) // 2) for far, side in zip(reach, values.shape[1:], strict=True))
+    for window in _axis_windows((z, y, x)):
         values = F.avg_pool3d(values, window, 1, [w // 2 for w in window], count_include_pad=False)
     return values
 

@@ -42,7 +42,7 @@ def on_simulated(
 
     Returns:
         `val/dice_NAME`, their mean `val/dice`; `val/restore_error` and `val/identity_error`: mean
-        squared error to the well imaged crop over its variance, of the restored and of the given crop.
+        squared error to the well imaged crop over its variance, of the restored and the given crop.
     """
     found: dict[str, list[float]] = defaultdict(list)
     segment, restore = heads_of(model)

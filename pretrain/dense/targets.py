@@ -78,11 +78,12 @@ def ask(batch: SimulatedBatch, recipe: DenseObjectiveRecipe, seed: int, step: in
     device = batch.labels.device
     bit = torch.tensor(meant, device=device)[:, None, None, None]
     centreline = ((batch.centreline >> bit) & 1).to(torch.uint8)
+    z, y, x = batch.voxel_size_um[0].tolist()
     labels = annotate(
         ((batch.labels >> bit) & 1).to(torch.uint8),
         batch.clean,
         batch.image,
-        batch.voxel_size_um[0].tolist(),
+        (z, y, x),
         recipe.dim_left_out,
         [recipe.thin_as_seen if m in _THIN else recipe.as_seen for m in meant],
         rng,

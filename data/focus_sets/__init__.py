@@ -1,0 +1,1 @@
+"""Published sets of focused and defocused images: one file each, from their layout to rows."""

@@ -1,0 +1,202 @@
+"""Where a stack is looked at: one foreground mask, one set of tiles, one scale for all its slices.
+
+Chosen once from all slices together. Tiles drawn slice by slice, or chosen by sharpness, would
+change with what is to be measured; a stretch slice by slice would blow up the noise of empty ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from ..configs.errors import InputError
+from .draws import keyed_rng
+
+Pool = Literal["foreground", "laplacian"]
+
+_SMALLEST_OBJECT = 64 * 64  # pixels, of the older workflow
+_LARGEST_SHARE = 1 / 64  # of a small image, which would lose all its objects otherwise
+_FLOOR, _TOP = 0.01, 0.998  # quantiles taken as no dye, and as full of it
+_SAMPLED = 20_000  # pixels of every slice
+_LEAST_CONTRAST = 2.5  # of the mask against the rest, in standard deviations of the noise
+
+
+@dataclass(frozen=True)
+class TileRule:
+    """How tiles are chosen.
+
+    Attributes:
+        side: pixels; smaller images are one tile.
+        most: tiles in the foreground that are considered.
+        cover: least share of foreground in a tile.
+        share: of the tiles that is kept, the best by `pool`.
+        pool: "foreground" or "laplacian": mean over the stack of the variance of the Laplacian, as
+            in the older workflow; it likes noise.
+        seed: draws among the tiles where there are more than `most`.
+    """
+
+    side: int = 256
+    most: int = 32
+    cover: float = 0.4
+    share: float = 0.2
+    pool: Pool = "foreground"
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class StackFrame:
+    """What is the same for all slices of a stack and channel.
+
+    Attributes:
+        tiles: [T, 4] int: (y, x, height, width) in pixels, the best first.
+        level: intensity of no dye.
+        spread: from there to the brightest structures; 1 for an empty stack.
+        foreground: share of the image that is foreground; 0 = nothing to see in the whole stack.
+        noise: standard deviation of the noise of a pixel, in the file's units.
+        mask: [Y, X] bool.
+    """
+
+    tiles: NDArray[np.int64]
+    level: float
+    spread: float
+    foreground: float
+    noise: float
+    mask: NDArray[np.bool_]
+
+    def scaled(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[..., Y, X] in the file's units -> 0 = no dye, 1 = bright; never clipped."""
+        return ((slices - self.level) / self.spread).astype(np.float32)
+
+    def cut(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tiles of slices, scaled: [S, Y, X] -> [S, T, y, x]."""
+        parts = [slices[:, y : y + h, x : x + w] for y, x, h, w in self.tiles]
+        return self.scaled(np.stack(parts, axis=1))
+
+    def is_empty(self, image: NDArray[np.float32]) -> bool:
+        """Whether one slice [Y, X] shows nothing: its foreground is no brighter than the rest."""
+        if self.foreground == 0:
+            return True
+        return _contrast(image, self.mask, self.noise) < _LEAST_CONTRAST
+
+
+def frame_stack(slices: Iterable[NDArray[np.float32]], rule: TileRule | None = None) -> StackFrame:
+    """Go once through a stack, slice by slice; memory does not depend on how many there are.
+
+    Args:
+        slices: [Y, X] each, of one size, in the file's units.
+        rule: None = the defaults.
+
+    Raises:
+        InputError: no slices, or pixels that are not finite.
+    """
+    rule = rule or TileRule()
+    total = laplacian = None
+    sample, noises = [], []
+    count = 0
+    for image in slices:
+        if not np.isfinite(image).all():
+            raise InputError(
+                f"slice {count} of the stack holds nan or inf, expected counts; repair the file"
+            )
+        if total is None or laplacian is None:
+            total, laplacian = np.zeros(image.shape), np.zeros(image.shape)
+        total += image
+        laplacian += ndimage.laplace(image.astype(np.float64)) ** 2
+        flat = image.ravel()
+        sample.append(flat[:: max(1, flat.size // _SAMPLED)])
+        noises.append(_noise(image))
+        count += 1
+    if total is None or laplacian is None:
+        raise InputError("a stack without slices; give at least one")
+    mean, noise = total / count, float(np.median(noises))
+    level, top = np.quantile(np.concatenate(sample), [_FLOOR, _TOP])
+    mask = foreground_mask(mean)
+    # Otsu finds two classes in pure noise, too.
+    empty = _contrast(mean, mask, noise / np.sqrt(count)) < _LEAST_CONTRAST
+    tiles = _choose(mask, laplacian, rule)
+    spread = float(top - level)
+    return StackFrame(
+        tiles, float(level), spread if spread > 0 else 1.0,
+        0.0 if empty else float(mask.mean()), noise, mask,
+    )  # fmt: skip
+
+
+def foreground_mask(mean: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Otsu, opened and closed over 5 x 5 pixels, small objects dropped; nothing left = everything.
+
+    Args:
+        mean: [Y, X], of all slices.
+    """
+    everything = np.ones(mean.shape, bool)
+    if mean.min() == mean.max():
+        return everything
+    square = np.ones((5, 5), bool)
+    mask = ndimage.binary_opening(mean > threshold_otsu(mean), square)
+    mask = ndimage.binary_closing(mask, square)
+    labels = np.asarray(ndimage.label(mask, np.ones((3, 3)))[0])  # pyright: ignore
+    least = min(_SMALLEST_OBJECT, _LARGEST_SHARE * mean.size)
+    sizes = np.bincount(labels.ravel())
+    kept = sizes >= least
+    kept[0] = False
+    mask = kept[labels]
+    return mask if mask.any() else everything
+
+
+def _choose(
+    mask: NDArray[np.bool_], laplacian: NDArray[np.floating], rule: TileRule
+) -> NDArray[np.int64]:
+    """[T, 4] tiles on a grid of half steps."""
+    height, width = (min(rule.side, side) for side in mask.shape)
+    places = np.array(
+        [
+            (y, x, height, width)
+            for y in _starts(mask.shape[0], height)
+            for x in _starts(mask.shape[1], width)
+        ]
+    )
+    cover = np.array([mask[y : y + h, x : x + w].mean() for y, x, h, w in places])
+    inside = np.flatnonzero(cover >= rule.cover)
+    if not inside.size:  # objects smaller than a tile
+        inside = np.flatnonzero(cover >= rule.cover * cover.max())
+    if inside.size > rule.most:
+        rng = keyed_rng("focus tiles", rule.seed, 0)
+        inside = np.sort(rng.choice(inside, rule.most, replace=False))
+    value = cover[inside]
+    if rule.pool == "laplacian":
+        value = np.array([laplacian[y : y + h, x : x + w].mean() for y, x, h, w in places[inside]])
+    count = max(1, int(np.ceil(rule.share * inside.size)))
+    best = np.argsort(-value, kind="stable")[:count]
+    return places[inside[best]]
+
+
+def _starts(side: int, tile: int) -> list[int]:
+    return sorted({*range(0, side - tile + 1, max(1, tile // 2)), side - tile})
+
+
+def _noise(image: NDArray[np.float32]) -> float:
+    """Standard deviation of white noise with the same differences of differences along x."""
+    if image.shape[1] < 3:
+        return 0.0
+    second = image[:, 2:] - 2 * image[:, 1:-1] + image[:, :-2]
+    return float(1.4826 * np.median(np.abs(second)) / np.sqrt(6))
+
+
+def _contrast(image: NDArray[np.floating], mask: NDArray[np.bool_], noise: float) -> float:
+    """How much brighter the mask is than the rest, in standard deviations of the noise.
+
+    The image is averaged over 5 x 5 pixels first, so noise counts a fifth.
+    """
+    smooth = ndimage.uniform_filter(image.astype(np.float64), 5)
+    if mask.all():
+        low, high = np.quantile(smooth, [0.05, 0.95])
+        # What white noise alone spreads over, so that it comes out below the least contrast.
+        difference = float(high - low) / 2
+    else:
+        difference = float(smooth[mask].mean() - smooth[~mask].mean())
+    return difference / (noise / 5) if noise > 0 else (np.inf if difference > 0 else 0.0)
