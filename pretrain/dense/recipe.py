@@ -28,7 +28,7 @@ class DenseObjectiveRecipe(RecipePart):
     dim_left_out: float = Field(default=0.35, ge=0, le=1)
     """Share of samples whose labels leave out what is dim beside the rest, as annotators do who
     cut at a brightness of their own."""
-    as_seen: float = Field(default=0.35, ge=0, le=1)
+    as_seen: float = Field(default=0.6, ge=0, le=1)
     """Share of samples whose labels are as wide as the blurred structure looks, not as it is."""
     thin_as_seen: float = Field(default=0.85, ge=0, le=1)
     """The same for structures with thin parts: tubes, and cells with processes."""

@@ -86,6 +86,7 @@ def ask(batch: SimulatedBatch, recipe: DenseObjectiveRecipe, seed: int, step: in
         (z, y, x),
         recipe.dim_left_out,
         [recipe.thin_as_seen if m in _THIN else recipe.as_seen for m in meant],
+        [m in _THIN for m in meant],
         rng,
     )
     return Asked(

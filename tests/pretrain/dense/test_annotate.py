@@ -9,11 +9,14 @@ from torch.nn import functional as F
 from luxvox.pretrain.dense.annotate import annotate
 
 
-def drawn(exact, image, left_out=0.0, seen=0.0, spacing=(1.0, 1.0, 1.0), seed=0, count=1):
+def drawn(
+    exact, image, left_out=0.0, seen=0.0, spacing=(1.0, 1.0, 1.0), seed=0, count=1, thin=True
+):
     rng = np.random.default_rng(seed)
     image = image.expand(count, *image.shape[-4:])
     labels = exact.expand(count, *exact.shape[-3:])
-    return annotate(labels, image, image, spacing, left_out, [seen] * count, rng)
+    shares, thins = [seen] * count, [thin] * count
+    return annotate(labels, image, image, spacing, left_out, shares, thins, rng)
 
 
 def fibre() -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,13 +31,23 @@ def fibre() -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_fibre_is_drawn_about_as_wide_as_half_its_brightness() -> None:
     exact, image = fibre()
     areas = [int(labels[..., 12].sum()) for labels in drawn(exact, image, seen=1.0, count=32)]
-    # Half of the brightest: a disk of radius 2 sqrt(2 ln 2) = 2.4 voxels, 17 of them.
-    assert 8 < np.median(areas) < 30
+    # At a quarter of the brightest: a disk of radius 2 sqrt(2 ln 4) = 3.3 voxels, 35 of them.
+    assert 20 < np.median(areas) < 50
     assert len(set(areas)) > 3  # each has a cut of its own
-    assert min(areas) >= 1
+    tight = drawn(exact, image, seen=1.0, count=32, thin=False)
+    # At half: 2 sqrt(2 ln 2) = 2.4 voxels, 17 of them.
+    assert 8 < np.median([int(labels[..., 12].sum()) for labels in tight]) < 30
     first = drawn(exact, image, seen=1.0)[0]
     assert bool((first >= exact).all())
     assert torch.equal(drawn(exact, image, seen=0.0)[0], exact)
+
+
+def test_cells_may_be_drawn_smaller_than_they_are() -> None:
+    exact, image = fibre()
+    disk = F.max_pool3d(exact[None].float(), (9, 9, 1), 1, (4, 4, 0))[0].to(torch.uint8)
+    for labels in drawn(disk, image, seen=1.0, count=8, thin=False):
+        assert 0 < int(labels.sum()) < int(disk.sum())
+        assert bool((labels >= exact).all())
 
 
 def test_reach_ends_in_micrometres_along_z() -> None:
