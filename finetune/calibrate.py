@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .blend import trust
 from .examples import Example
 
 THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
@@ -43,15 +44,15 @@ def best_threshold(
 
 
 def shrunken(threshold: float, shots: int) -> float:
-    """Draw a threshold back towards 0.5, to K / (K + 1) of its distance in logits.
+    """Draw a threshold back towards 0.5, to `trust(K)` of its distance in logits.
 
-    K rows are trusted like K observations beside one; the next animal's annotator is another one.
+    The next animal's annotator may be another one.
 
     Args:
         threshold: chosen on K rows, between 0 and 1.
         shots: K.
     """
-    logit = math.log(threshold / (1 - threshold)) * shots / (shots + 1)
+    logit = math.log(threshold / (1 - threshold)) * trust(shots)
     return round(1 / (1 + math.exp(-logit)), 3)
 
 

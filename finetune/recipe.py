@@ -16,6 +16,7 @@ from ..configs.precision import AutoPrecision
 from ..models.adapt import How
 from ..models.sizes import SIZES
 from ..predict.image import bf16_or_no
+from .blend import trust
 from .examples import Task
 from .sub_crops import CropAugment, Triple
 
@@ -173,7 +174,7 @@ class FinetuneRecipe(BaseModel):
             steps = self.one_shot_steps
         blend = 1.0
         if begins == "dense" and not new_head:
-            blend = shots / (shots + 1) if self.blend == "auto" else self.blend
+            blend = trust(shots) if self.blend == "auto" else self.blend
         return Plan(
             how=self._how(begins, shots),
             steps=steps,

@@ -56,9 +56,9 @@ def test_the_threshold_is_the_one_with_the_best_dice() -> None:
 
 def test_few_rows_move_the_threshold_only_part_of_the_way() -> None:
     assert shrunken(0.5, 1) == 0.5
-    assert shrunken(0.2, 1) == pytest.approx(1 / 3, abs=1e-3)  # odds of 1 to 4 become 1 to 2
-    assert shrunken(0.8, 1) == pytest.approx(2 / 3, abs=1e-3)
-    drawn = [shrunken(0.1, k) for k in (1, 2, 5, 100)]
+    assert shrunken(1 / 17, 1) == pytest.approx(1 / 3, abs=1e-3)  # odds of 1 to 16 become 1 to 2
+    assert shrunken(16 / 17, 1) == pytest.approx(2 / 3, abs=1e-3)
+    drawn = [shrunken(0.1, k) for k in (1, 2, 5, 300)]
     assert drawn == sorted(drawn, reverse=True)
     assert drawn[-1] == pytest.approx(0.1, abs=0.01)
 

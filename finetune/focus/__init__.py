@@ -1,0 +1,1 @@
+"""Focus from few labelled stacks: features, ridge regression, calibration, the quality branch."""
