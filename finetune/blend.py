@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-
 PRIOR_ROWS = 3.0
 """How many rows the untouched model counts for. At K = 1 a quarter of the step is taken: on the
 development lists half of it already lost on c-Fos what it gained on vessels."""

@@ -185,15 +185,43 @@ def predict(
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")
     ] = "auto",
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what stands at OUT; done blocks stay.")
+    ] = False,
+    parts: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes that share the blocks.")
+    ] = None,
+    part: Annotated[
+        int | None, typer.Option(min=0, metavar="I", help="Which of them this is, from 0.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="dask workers on this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a dask cluster that is running.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say blocks, memory, disk and time.")
+    ] = False,
+    sbatch: Annotated[
+        bool, typer.Option("--sbatch", help="Only write OUT.sbatch, a SLURM array of --parts.")
+    ] = False,
 ) -> None:
     """Segment or restore one volume; labels and images keep its grid and voxel size.
 
+    What is larger than memory goes block by block, and so does anything with one of the options
+    from --resume on. Exit code 3 where blocks could not be read; --resume tries them again.
+
     Example: `luxvox predict my-vessels brain.ome.zarr vessels.ome.zarr`
     """
+    from ..predict.blockwise_command import BlockOptions
     from ..predict.volume import predict_command
 
-    predict_command(
+    whole = predict_command(
         weights, volume, out, task, structure, threshold=threshold, probabilities=probabilities,
         instances=instances, channel=channel, voxel_size=voxel_size, device=device,
         overwrite=overwrite,
+        blocks=BlockOptions(resume, parts, part, workers, scheduler, dry_run, sbatch),
     )  # fmt: skip
+    if not whole:
+        raise typer.Exit(3)

@@ -33,7 +33,7 @@ from .sub_crops import Batch, SubCrops
 from .tasks.classify import HEAD as CLASSIFY_HEAD
 from .tasks.classify import ClassifyTask, class_names, classify_head
 from .tasks.restore import HEAD as RESTORE_HEAD
-from .tasks.restore import RestoreTask
+from .tasks.restore import RestoreTask, first_guess
 from .tasks.segment import SegmentTask, are_tubes, segment_head
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ def _head(
     if recipe.task == "segment":
         return segment_head(values)
     if recipe.task == "restore":
-        return RESTORE_HEAD, RestoreConfig()
+        guess = first_guess(examples) if recipe.first_guess else None
+        return RESTORE_HEAD, RestoreConfig(first_guess=guess)
     classes = len(class_names(examples))
     return CLASSIFY_HEAD, classify_head(recipe.classify, classes, len(examples))
 

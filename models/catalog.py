@@ -1,15 +1,19 @@
-"""Where weights lie: in a folder that is named, or shipped with luxvox under a name.
+"""Where weights lie: in a folder that is named, shipped with luxvox, in the cache, or elsewhere.
 
 Each shipped file is checked against its sha256 before use.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..configs.errors import InputError
+from .hub import fetch
+from .hub_cache import has_weights, placed, placed_keys
+from .hub_source import PUBLISHED, read_source
 
 WEIGHTS = Path(__file__).parent / "weights"
 """One folder for each name: what `checkpoint.save_weights` wrote."""
@@ -22,11 +26,14 @@ def find_folder(name: str | Path) -> Path:
     """Folder of weights.
 
     Args:
-        name: a RUN folder (with `weights/`), a folder of weights, or a name that ships.
+        name: a RUN folder (with `weights/`), a folder of weights, a name that ships or that lies in
+            the cache, or a source on the network (`hub_source`), which is fetched the first time.
 
     Raises:
-        InputError: nothing of that name.
+        InputError: nothing of that name, or it cannot be fetched.
     """
+    if read_source(str(name)) is not None:
+        return _usable(fetch(str(name)))
     folder = Path(name)
     if (folder / "weights" / "config.json").is_file():
         return folder / "weights"
@@ -37,6 +44,8 @@ def find_folder(name: str | Path) -> Path:
             f"{name}: no weights in it, expected a RUN folder with weights/, or a folder with "
             "config.json and model.safetensors; give what luxvox pretrain or finetune wrote"
         )
+    if str(name) not in SHIPPED and (there := placed(str(name))) is not None:
+        return _usable(there)
     return find_weights(str(name))
 
 
@@ -54,10 +63,14 @@ def find_weights(name: str) -> Path:
             is missing or damaged.
     """
     if name not in SHIPPED:
-        there = ", ".join(SHIPPED) or "none yet"
+        names = [*SHIPPED, *placed_keys(), *PUBLISHED]
+        there = ", ".join([*SHIPPED, *placed_keys()]) or "none yet"
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}? Or " if near else ""
         raise InputError(
-            f"{name}: no such folder, and no weights of that name ship (there are: {there}); "
-            "give a RUN folder, a folder with config.json and model.safetensors, or a shipped name"
+            f"{name}: no such folder, and no weights of that name ship or lie in the cache (there "
+            f"are: {there}); {meant}give a RUN folder, a folder with config.json and "
+            "model.safetensors, a name, hf:owner/name, or a URL"
         )
     folder = WEIGHTS / name
     for file, wanted in SHIPPED[name].items():
@@ -67,6 +80,16 @@ def find_weights(name: str) -> Path:
                 f"{folder / file}: damaged (sha256 {found}, expected {wanted}); "
                 "install luxvox again"
             )
+    return folder
+
+
+def _usable(folder: Path) -> Path:
+    """The folder, if it holds weights of luxvox: a record may hold anything."""
+    if not has_weights(folder):
+        raise InputError(
+            f"{folder}: holds no luxvox weights but files of others; published checkpoints of "
+            "LSM-FM are opened by luxvox.models.reference_checkpoints.load_reference"
+        )
     return folder
 
 

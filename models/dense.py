@@ -17,6 +17,7 @@ from .heads.classify import ClassifyHead
 from .heads.probe import LinearProbe, NearestProbe
 from .heads.restore import RestoreHead
 from .heads.segment import Segmentation, SegmentHead
+from .heads.wiener import WienerConfig
 from .residual import Triple
 from .sizes import EncoderConfig
 from .unet import UNetDecoder, UNetEncoder, no_tokens
@@ -42,6 +43,8 @@ class RestoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Literal["restore"] = "restore"
+    first_guess: WienerConfig | None = None
+    """What the residual is added to; None = the crop itself."""
 
 
 class ClassifyConfig(BaseModel):
@@ -139,7 +142,7 @@ class DenseModel(nn.Module):
         if isinstance(head, SegmentConfig):
             return SegmentHead(channels, head.classes, head.distance)
         if isinstance(head, RestoreConfig):
-            return RestoreHead(channels[0])
+            return RestoreHead(channels[0], head.first_guess)
         if head.method == "linear":
             return LinearProbe(encoder.width, head.classes)
         if head.method == "knn":

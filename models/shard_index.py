@@ -40,7 +40,7 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    weight_map, wanted = _read_index(folder / INDEX)
+    weight_map, wanted = read_index(folder / INDEX)
     tensors: dict[str, Tensor] = {}
     for shard in sorted(wanted):
         path = folder / shard
@@ -74,7 +74,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_index(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+def read_index(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Tensor -> shard, and shard -> sha256."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))

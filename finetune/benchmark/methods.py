@@ -39,7 +39,6 @@ CLASSICAL = (
 """They have no recipe."""
 
 
-
 def weights_of(plan: BenchmarkPlan, method: str) -> str | None:
     """Name of the weights that a method starts from; None of those that start from nothing.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ...data.optics.settings import Optics, OpticsRanges, depth_of_field_um, draw_optics
@@ -20,13 +21,19 @@ LEVELS = 5
 _STRENGTHS: Mapping[str, tuple[float, float]] = {
     "defocus": (0.5, 5.0),  # in depths of field of the sample
     "noise": (400.0, 8.0),  # photons of a voxel filled with dye
-    "aberration": (2.0, 32.0),  # um: depth times index mismatch
+    "smoothing": (0.5, 2.5),  # pixels, of the image with its noise: rescaled, denoised
     "stripes": (0.1, 1.0),
     "thick_sheet": (4.0, 16.0),  # um
 }
+_PARAMETER = {
+    "noise": "photons",
+    "smoothing": "smoothing_px",
+    "stripes": "stripes",
+    "thick_sheet": "sheet_waist_um",
+}
 KINDS = tuple(_STRENGTHS)
-_GOOD = {"photons": 2000.0, "sheet_waist_um": 3.0, "background_photons": 2.0, "depth_um": 1000.0}
-_NONE = ("stripes", "defocus_um", "index_mismatch", "hot_pixels", "bleaching")
+_GOOD = {"photons": 2000.0, "sheet_waist_um": 3.0, "background_photons": 2.0}
+_NONE = ("stripes", "defocus_um", "hot_pixels", "bleaching", "smoothing_px")
 _NA = (0.2, 0.6)
 
 
@@ -65,10 +72,7 @@ def degraded(microscope: Mapping[str, float], worse: Degradation) -> dict[str, f
     if worse.kind == "defocus":
         lens = [torch.tensor(microscope[name]) for name in ("na", "wavelength_um", "index")]
         return {**microscope, "defocus_um": value * float(depth_of_field_um(*lens))}
-    if worse.kind == "aberration":
-        return {**microscope, "index_mismatch": value / microscope["depth_um"]}
-    name = {"noise": "photons", "thick_sheet": "sheet_waist_um"}.get(worse.kind, worse.kind)
-    return {**microscope, name: value}
+    return {**microscope, _PARAMETER[worse.kind]: value}
 
 
 def photograph_planes(
@@ -92,7 +96,12 @@ def photograph_planes(
     sweep = defocus_sweep(density, voxel_size_um, optics, torch.zeros(1), generator)
     counts = sweep.images[:, 0, 0]
     photons = (counts - _each(optics.offset)) / _each(optics.counts_per_photon)
-    return (photons - _each(optics.background_photons)) / _each(optics.photons)
+    light = (photons - _each(optics.background_photons)) / _each(optics.photons)
+    widths = optics.smoothing_px.tolist()
+    smooth = [
+        gaussian_filter(image, width) for image, width in zip(light.numpy(), widths, strict=True)
+    ]
+    return torch.from_numpy(np.stack(smooth))
 
 
 def _each(value: Tensor) -> Tensor:

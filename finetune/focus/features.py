@@ -75,5 +75,5 @@ def describe_rows(
         part if part.shape[1] == width else np.full((len(part), width), np.nan) for part in found
     ]
     features = np.concatenate(filled)
-    reasons = tuple("empty" if empty else "" for empty in np.isnan(features).all(1))
+    reasons = tuple("empty" if np.isnan(row).all() else "" for row in features)
     return FeatureTable(tuple(ordered), features, reasons, recipe, extractor.fingerprint())

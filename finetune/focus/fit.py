@@ -47,19 +47,17 @@ def focus_fit_command(
     """
     table, rows, given = joined(read_table(features), scores)
     truth = labelled_scores(rows, sigma)
-    if base is not None:
-        fit = _again(load_fit(base), rows, given, stacks)
-    else:
+    if base is None:
         fit, left = fit_table(table, rows, given, truth, sigma)
         print(_told(fit))
-        found = [
-            replace(row, score=float(np.clip(score, 0, 1)))
-            for row, score in zip(rows, left.scores, strict=True)
-        ]
+    else:
+        fit, left = _again(load_fit(base), rows, given, stacks), None
     recipe = None if fit.recipe is None else moved_parts(fit.recipe, Path(out))
     save_fit(out, replace(fit, recipe=recipe))
-    if base is None:
-        write_scores(Path(out) / "focus_scores.csv", found)
+    if left is not None:
+        found = np.clip(left.scores, 0, 1).tolist()
+        scored = [replace(row, score=score) for row, score in zip(rows, found, strict=True)]
+        write_scores(Path(out) / "focus_scores.csv", scored)
     print(f"{out}: score new slices with luxvox focus VOLUME --weights {out}")
     return fit
 

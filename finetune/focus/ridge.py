@@ -21,7 +21,6 @@ from ...models.metrics.ranking import ranking_metrics
 
 ALPHAS = tuple(10.0**power for power in np.arange(-2.0, 5.5, 0.5))
 INNER_FOLDS = 5
-_SMALLEST_SCALE = 1e-9  # of a feature that is the same in all slices
 
 
 @dataclass(frozen=True)
@@ -104,15 +103,12 @@ def fit_ridge(
                 "stacks of at least 3 groups, or one alpha"
             )
         folds = list(GroupKFold(min(INNER_FOLDS, count)).split(features, scores, names))
-        errors = [
-            sum(
-                float(((_fit(features[a], scores[a], alpha)(features[b]) - scores[b]) ** 2).sum())
-                for a, b in folds
-            )
-            for alpha in alphas
-        ]
+        errors = np.zeros(len(alphas))
+        for train, test in folds:
+            path = _path(features[train], scores[train], alphas)
+            errors += [((fitted(features[test]) - scores[test]) ** 2).sum() for fitted in path]
         chosen = alphas[int(np.argmin(errors))]
-    return _fit(features, scores, chosen)
+    return _path(features, scores, [chosen])[0]
 
 
 def leave_out(
@@ -167,13 +163,11 @@ def random_folds(
     Only to show how much better that looks. Arguments as `leave_out`.
     """
     folds = KFold(min(INNER_FOLDS, len(scores)), shuffle=True, random_state=seed)
-    tried = []
-    for alpha in alphas:
-        found = np.empty(len(scores))
-        for train, test in folds.split(features):
-            found[test] = _fit(features[train], scores[train], alpha)(features[test])
-        tried.append(found)
-    best = int(np.argmin([((found - scores) ** 2).sum() for found in tried]))
+    tried = np.empty((len(alphas), len(scores)))
+    for train, test in folds.split(features):
+        path = _path(features[train], scores[train], alphas)
+        tried[:, test] = [fitted(features[test]) for fitted in path]
+    best = int(np.argmin(((tried - scores) ** 2).sum(1)))
     chosen = correlations(tried[best], scores, stacks)
     return LeftOut(tried[best], np.zeros(len(scores)), (alphas[best],), chosen)
 
@@ -194,10 +188,15 @@ def correlations(
     return tuple(answers)
 
 
-def _fit(features: NDArray[np.float64], scores: NDArray[np.float64], alpha: float) -> Fitted:
+def _path(
+    features: NDArray[np.float64], scores: NDArray[np.float64], alphas: Sequence[float]
+) -> list[Fitted]:
+    """Fits of the same slices, one for each penalty."""
     scaler = StandardScaler().fit(features)
-    assert scaler.mean_ is not None
-    assert scaler.scale_ is not None
-    scale = np.maximum(scaler.scale_, _SMALLEST_SCALE)
-    ridge = Ridge(alpha).fit((features - scaler.mean_) / scale, scores)
-    return Fitted(scaler.mean_, scale, np.append(ridge.coef_, ridge.intercept_), float(alpha))
+    mean, scale = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+    standard = (features - mean) / scale
+    fits = [Ridge(alpha).fit(standard, scores) for alpha in alphas]
+    return [
+        Fitted(mean, scale, np.append(ridge.coef_, ridge.intercept_), float(alpha))
+        for ridge, alpha in zip(fits, alphas, strict=True)
+    ]

@@ -6,6 +6,8 @@ metrics do not, and neither does the loss: what is bright would hardly count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,8 +16,10 @@ from torch import Tensor, nn
 from ...data.normalize import denormalize
 from ...models.dense import DenseFeatures, DenseModel
 from ...models.heads.restore import RestoreHead
+from ...models.heads.wiener import WienerConfig
 from ...models.losses.restoration import restoration_loss
 from ...models.metrics.restoration import restoration_metrics
+from ..baselines.deconvolution import fit_deconvolution
 from ..examples import Example
 from ..sub_crops import Batch
 
@@ -54,6 +58,18 @@ class RestoreTask(nn.Module):
         loss = sum(weight * terms[name] for name, weight in WEIGHTS.items())
         assert isinstance(loss, Tensor)
         return terms | {"loss": loss}
+
+
+def first_guess(examples: Sequence[Example]) -> WienerConfig | None:
+    """The Wiener filter that does best on the support; None where none beats the image as it is.
+
+    Without it the few pairs are spent on learning what a filter of two numbers knows.
+
+    Args:
+        examples: with targets.
+    """
+    found = fit_deconvolution(examples, "wiener")
+    return WienerConfig(sigma=found.sigma, strength=found.strength) if any(found.sigma) else None
 
 
 def restore_metrics(found: NDArray[np.float32], example: Example) -> dict[str, float]:
