@@ -19,6 +19,10 @@ from .configs.explain import explain, one_line
 from .configs.options import Dataset, Json, Overrides, Overwrite
 from .configs.threads import let_threads_sleep
 from .finetune import few_labels
+from .finetune.focus import verbs as focus_verbs
+from .predict import focus_verb
+from .predict.search_verbs import embed, search
+from .predict.weights_verbs import weights
 
 # In every version of typer, with click inside or beside it: wrong options, missing arguments.
 _UsageError = typer.BadParameter.__bases__[0]
@@ -254,8 +258,15 @@ for _verb in (
     few_labels.benchmark,
     few_labels.suggest,
     few_labels.predict,
+    focus_verb.focus,
+    focus_verbs.focus_features,
+    focus_verbs.focus_fit,
+    focus_verbs.focus_quality,
+    embed,
+    search,
 ):
     command.command()(_verb)
+command.add_typer(weights)
 
 
 @command.command()
@@ -326,7 +337,8 @@ def run_command(arguments: list[str]) -> int:
         arguments: what stands after `luxvox`.
 
     Returns:
-        Exit code: 0 done, 1 a defect or a failed check, 2 a mistake of the user, 130 interrupted.
+        Exit code: 0 done, 1 a defect or a failed check, 2 a mistake of the user, 3 part of the
+        input could not be read, 130 interrupted.
     """
     let_threads_sleep()
     debug = "--debug" in arguments
@@ -350,7 +362,7 @@ def _explain(error: BaseException, arguments: list[str]) -> tuple[int, str]:
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _EXIT_INTERRUPTED, ""
     if isinstance(error, _UsageError):
-        verb = arguments[0] if arguments[0] in _verbs() else ""
+        verb = arguments[0] if arguments[0] in [*_verbs(), "weights"] else ""
         message = one_line(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
         return _EXIT_MISTAKE, f"{message} See: {' '.join(['luxvox', verb]).strip()} --help"
     mendable = explain(error)

@@ -6,6 +6,7 @@ it has three axes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,22 +49,25 @@ def read_slice(row: FocusRow, colour: str | None = None) -> NDArray[np.float32]:
     return pixels.astype(np.float32) if pixels.ndim == 2 else _grey(pixels, colour, row.image_path)
 
 
-def read_stack(rows: list[FocusRow], colour: str | None = None) -> NDArray[np.float32]:
-    """Slices of one stack together: [S, Y, X] float32, in the order of the rows.
+def read_slices(
+    stack: Sequence[FocusRow], colour: str | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """The slices of one stack, one after the other: [Y, X] float32, in the order of the rows.
 
     Raises:
         InputError: as `read_slice`; or slices of different sizes.
     """
-    slices: list[NDArray[np.float32]] = []
-    for row in rows:
-        slices.append(read_slice(row, colour))
-        if slices[-1].shape != slices[0].shape:
+    shape: tuple[int, ...] | None = None
+    for row in stack:
+        image = read_slice(row, colour)
+        shape = shape or image.shape
+        if image.shape != shape:
             raise InputError(
-                f"{row.where or row.image_path}: {slices[-1].shape} (y, x) pixels, but z "
-                f"{rows[0].z_index} of stack {row.stack_id!r} has {slices[0].shape}; the slices "
-                "of a stack must be of one size"
+                f"{row.where or row.image_path}: {image.shape} (y, x) pixels, but z "
+                f"{stack[0].z_index} of stack {row.stack_id!r} has {shape}; the slices of a stack "
+                "must be of one size"
             )
-    return np.stack(slices)
+        yield image
 
 
 @lru_cache(maxsize=2)

@@ -64,7 +64,7 @@ def write_focus_list(
         columns: some of `COLUMNS`; None = the key, and those that any row fills.
     """
     path = Path(path)
-    cells = [_cells(row, path.absolute().parent) for row in rows]
+    cells = [focus_cells(row, path.absolute().parent) for row in rows]
     if columns is None:
         needed = {"image_path", "stack_id", "z_index"}
         columns = [name for name in COLUMNS if name in needed or any(c[name] for c in cells)]
@@ -93,26 +93,29 @@ def join_scores(
         where: names the list of scores in messages.
 
     Returns:
-        The rows that `scores` holds, in their order.
+        The rows that `scores` knows, in their order.
 
     Raises:
         InputError: no slice in common; the message shows one of each.
     """
     known = {row.key: row for row in scores}
+    # Where no column says it, a stack is named by its folder, as seen from the list.
+    same_file = {(row.image_path, row.plane): row for row in scores}
     joined = []
     for row in rows:
-        other = known.get(row.key)
+        other = known.get(row.key) or same_file.get((row.image_path, row.plane))
         if other is not None:
+            stated = next((r.group for r in (row, other) if r.group != r.stack_id), row.stack_id)
             joined.append(
                 replace(
-                    other,
-                    image_path=row.image_path,
-                    plane=row.plane,
-                    where=row.where,
-                    group=row.group if row.group != row.stack_id else other.group,
+                    row,
+                    z_um=other.z_um,
+                    score=other.score,
+                    level=other.level,
+                    best_z=row.best_z if other.best_z is None else other.best_z,
+                    group=stated,
                     objective=row.objective or other.objective,
                     stain=row.stain or other.stain,
-                    best_z=row.best_z if other.best_z is None else other.best_z,
                     # The list of scores of the older workflow knows no optics.
                     units=min(row.units, other.units, key=lambda units: len(units.missing)),
                 )
@@ -193,6 +196,24 @@ def slice_row(cells: Mapping[str, str], base: Path, where: str) -> FocusRow:
     )
 
 
+def focus_cells(row: FocusRow, base: Path) -> dict[str, str]:
+    """All of `COLUMNS` of a row as text; image paths relative to `base`."""
+    size = row.units.voxel_size_um
+    path = os.path.relpath(os.path.abspath(row.image_path), base)
+    found = {
+        "image_path": Path(path).as_posix(), "z_um": row.distance_um, "focus_score": row.score,
+        "stack_id": row.stack_id, "channel": row.channel, "z_index": row.z_index,
+        "plane": row.plane, "best_z": row.best_z, "level": row.level, "stain": row.stain,
+        "group": row.group, "objective": row.objective, "split": row.split, "na": row.units.na,
+        "wavelength_nm": row.units.wavelength_nm, "refractive_index": row.units.refractive_index,
+        "voxel_size_um": None if size is None else " ".join(f"{side:g}" for side in size),
+    }  # fmt: skip
+    return {
+        name: "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+        for name, value in found.items()
+    }
+
+
 def _header(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a CSV of slices, a folder or a dataset list")
@@ -263,21 +284,3 @@ def _rows_of_volumes(path: Path) -> list[FocusRow]:
             for plane in range(volume.shape[0])
         ]  # fmt: skip
     return rows
-
-
-def _cells(row: FocusRow, base: Path) -> dict[str, str]:
-    """All columns of a row as text."""
-    size = row.units.voxel_size_um
-    path = os.path.relpath(os.path.abspath(row.image_path), base)
-    found = {
-        "image_path": Path(path).as_posix(), "z_um": row.distance_um, "focus_score": row.score,
-        "stack_id": row.stack_id, "channel": row.channel, "z_index": row.z_index,
-        "plane": row.plane, "best_z": row.best_z, "level": row.level, "stain": row.stain,
-        "group": row.group, "objective": row.objective, "split": row.split, "na": row.units.na,
-        "wavelength_nm": row.units.wavelength_nm, "refractive_index": row.units.refractive_index,
-        "voxel_size_um": None if size is None else " ".join(f"{side:g}" for side in size),
-    }  # fmt: skip
-    return {
-        name: "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
-        for name, value in found.items()
-    }

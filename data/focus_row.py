@@ -5,10 +5,12 @@ A slice is known by its stack, channel and z, never by the name of its file: sta
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from .focus_labels import SIGMA, FocusUnits, focus_score
 
 Key = tuple[str, str, int]
 """(stack, channel, z index)."""
+Unit = Literal["um", "slices", "levels"]
 
 _NAME = re.compile(r"(?P<stack>.+)_z(?P<z>[+-]?\d+)")
 
@@ -75,7 +78,7 @@ class FocusRow:
 
 
 def stack_and_z(path: Path, base: Path) -> tuple[str, int]:
-    """Stack and z of a file such as S001/S001_z-10.tif: its folder below `base`, and the number.
+    """Stack and z of a file such as S001/S001_z-10.tif: its folder, from `base` on, and number.
 
     Raises:
         InputError: folder and file name do not say the same stack, or there is no z. Nothing is
@@ -87,42 +90,47 @@ def stack_and_z(path: Path, base: Path) -> tuple[str, int]:
             f"{path}: name and folder do not say stack and z, expected STACK/STACK_z-10.tif; "
             "give the columns stack_id and z_index"
         )
-    folder = path.parent
-    inside = folder.relative_to(base) if folder.is_relative_to(base) else folder
+    inside = Path(os.path.relpath(path.parent, base))
     # A list that lies inside the folder of its only stack.
-    return (folder.name if inside == Path() else inside.as_posix()), int(match["z"])
+    return (path.parent.name if inside == Path() else inside.as_posix()), int(match["z"])
+
+
+def score_unit(rows: Sequence[FocusRow]) -> Unit:
+    """Unit of the distances that scores of these rows are made from.
+
+    um where all rows know them; else slices from `best_z`, or levels where that is what there is.
+    """
+    unscored = [row for row in rows if row.score is None] or list(rows)
+    if all(row.distance_um is not None for row in unscored):
+        return "um"
+    return "levels" if all(row.best_z is None for row in unscored) else "slices"
 
 
 def labelled_scores(rows: Sequence[FocusRow], sigma: float = SIGMA) -> NDArray[np.float64]:
-    """Scores of rows that know where focus is: stated, or from z and `best_z`, or from levels.
-
-    Distances are in um where all rows know them, in slices where none or some do, and in levels
-    where that is what there is; `sigma` is in the same unit.
+    """Scores of rows that know where focus is: stated, or made from the distance from it.
 
     Args:
         rows: N slices.
-        sigma: distance at which the score is a half.
+        sigma: distance at which the score is a half, in the unit that `score_unit` gives.
 
     Returns:
         [N]
 
     Raises:
-        InputError: a row that knows nothing of focus.
+        InputError: a row that knows nothing of focus, or less than the others.
     """
-    in_um = all(row.score is not None or row.distance_um is not None for row in rows)
+    unit = score_unit(rows)
     found = np.empty(len(rows))
     for place, row in enumerate(rows):
-        if row.score is not None:
-            found[place] = row.score
-            continue
-        planes = None if row.best_z is None else row.z_index - row.best_z
-        distance = row.distance_um if in_um else planes if planes is not None else row.level
-        if distance is None:
+        distance = row.distance_um if unit == "um" else row.level
+        if unit == "slices":
+            distance = None if row.best_z is None else row.z_index - row.best_z
+        if row.score is None and distance is None:
             raise InputError(
-                f"{row.where or row.image_path}: neither focus_score nor best_z nor level; "
-                "give one of these columns"
+                f"{row.where or row.image_path}: neither focus_score nor a distance from focus in "
+                f"{unit}, as others have; give focus_score, best_z or level for every slice"
             )
-        found[place] = focus_score(distance, sigma)
+        found[place] = focus_score(distance or 0.0, sigma) if row.score is None else row.score
     return found
 
 

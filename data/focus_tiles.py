@@ -17,6 +17,7 @@ from skimage.filters import threshold_otsu
 
 from ..configs.errors import InputError
 from .draws import keyed_rng
+from .normalize import IntensityStats, describe
 
 Pool = Literal["foreground", "laplacian"]
 
@@ -24,6 +25,8 @@ _SMALLEST_OBJECT = 64 * 64  # pixels, of the older workflow
 _LARGEST_SHARE = 1 / 64  # of a small image, which would lose all its objects otherwise
 _FLOOR, _TOP = 0.01, 0.998  # quantiles taken as no dye, and as full of it
 _SAMPLED = 20_000  # pixels of every slice
+_BLOCK = 32  # pixels a side of the blocks that the encoders' normalisation is measured on
+_BLOCKS = 3  # along each axis of a slice
 _LEAST_CONTRAST = 2.5  # of the mask against the rest, in standard deviations of the noise
 
 
@@ -60,6 +63,7 @@ class StackFrame:
         foreground: share of the image that is foreground; 0 = nothing to see in the whole stack.
         noise: standard deviation of the noise of a pixel, in the file's units.
         mask: [Y, X] bool.
+        stats: for `normalize`, as encoders were trained with; None for a constant stack.
     """
 
     tiles: NDArray[np.int64]
@@ -68,15 +72,15 @@ class StackFrame:
     foreground: float
     noise: float
     mask: NDArray[np.bool_]
+    stats: IntensityStats | None
 
     def scaled(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
         """[..., Y, X] in the file's units -> 0 = no dye, 1 = bright; never clipped."""
         return ((slices - self.level) / self.spread).astype(np.float32)
 
-    def cut(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Tiles of slices, scaled: [S, Y, X] -> [S, T, y, x]."""
-        parts = [slices[:, y : y + h, x : x + w] for y, x, h, w in self.tiles]
-        return self.scaled(np.stack(parts, axis=1))
+    def cut(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Tiles of a slice, not scaled: [Y, X] -> [T, y, x]."""
+        return np.stack([image[y : y + h, x : x + w] for y, x, h, w in self.tiles])
 
     def is_empty(self, image: NDArray[np.float32]) -> bool:
         """Whether one slice [Y, X] shows nothing: its foreground is no brighter than the rest."""
@@ -97,7 +101,7 @@ def frame_stack(slices: Iterable[NDArray[np.float32]], rule: TileRule | None = N
     """
     rule = rule or TileRule()
     total = laplacian = None
-    sample, noises = [], []
+    sample, noises, blocks = [], [], []
     count = 0
     for image in slices:
         if not np.isfinite(image).all():
@@ -111,6 +115,7 @@ def frame_stack(slices: Iterable[NDArray[np.float32]], rule: TileRule | None = N
         flat = image.ravel()
         sample.append(flat[:: max(1, flat.size // _SAMPLED)])
         noises.append(_noise(image))
+        blocks += _blocks(image)
         count += 1
     if total is None or laplacian is None:
         raise InputError("a stack without slices; give at least one")
@@ -124,6 +129,7 @@ def frame_stack(slices: Iterable[NDArray[np.float32]], rule: TileRule | None = N
     return StackFrame(
         tiles, float(level), spread if spread > 0 else 1.0,
         0.0 if empty else float(mask.mean()), noise, mask,
+        _stats(np.stack(blocks)),
     )  # fmt: skip
 
 
@@ -139,12 +145,11 @@ def foreground_mask(mean: NDArray[np.floating]) -> NDArray[np.bool_]:
     square = np.ones((5, 5), bool)
     mask = ndimage.binary_opening(mean > threshold_otsu(mean), square)
     mask = ndimage.binary_closing(mask, square)
-    labels = np.asarray(ndimage.label(mask, np.ones((3, 3)))[0])  # pyright: ignore
+    labels = np.asarray(ndimage.label(mask, np.ones((3, 3)))[0], np.int64)  # pyright: ignore
     least = min(_SMALLEST_OBJECT, _LARGEST_SHARE * mean.size)
-    sizes = np.bincount(labels.ravel())
-    kept = sizes >= least
+    kept = np.bincount(labels.ravel()) >= least
     kept[0] = False
-    mask = kept[labels]
+    mask = np.take(kept, labels)
     return mask if mask.any() else everything
 
 
@@ -177,6 +182,20 @@ def _choose(
 
 def _starts(side: int, tile: int) -> list[int]:
     return sorted({*range(0, side - tile + 1, max(1, tile // 2)), side - tile})
+
+
+def _blocks(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """[1, y, x] each, evenly over a slice."""
+    h, w = (min(_BLOCK, side) for side in image.shape)
+    starts = [
+        np.unique(np.linspace(0, side - size, _BLOCKS).astype(int))
+        for side, size in zip(image.shape, (h, w), strict=True)
+    ]
+    return [image[None, y : y + h, x : x + w] for y in starts[0] for x in starts[1]]
+
+
+def _stats(blocks: NDArray[np.float32]) -> IntensityStats | None:
+    return None if blocks.min() == blocks.max() else describe(blocks, "the stack")
 
 
 def _noise(image: NDArray[np.float32]) -> float:

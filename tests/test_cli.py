@@ -10,7 +10,11 @@ from luxvox import __version__
 from luxvox.__main__ import command, run_command
 from luxvox.configs.errors import InputError
 
-VERBS = [entry.callback.__name__ for entry in command.registered_commands if entry.callback]
+VERBS = [
+    entry.callback.__name__.replace("_", "-")
+    for entry in command.registered_commands
+    if entry.callback
+]
 RAISE = "luxvox.report.pretrain.write_pretrain_report"  # what `luxvox report` calls
 
 
@@ -31,7 +35,8 @@ def fails(monkeypatch, tmp_path):
 def test_the_verbs_are_those_that_exist_now():
     assert set(VERBS) == {
         "doctor", "info", "convert", "audit", "bank", "simulate", "pretrain", "finetune",
-        "evaluate", "benchmark", "suggest", "predict", "demo", "report",
+        "evaluate", "benchmark", "suggest", "predict", "focus", "focus-features", "focus-fit",
+        "focus-quality", "demo", "report", "embed", "search",
     }  # fmt: skip
 
 
@@ -71,6 +76,14 @@ def test_version(capsys):
         (["predict", "nowhere", "no_such_file.tif", "o.ome.zarr"], "no such file"),
         (["report", "x", "--against", "y"], "belong to --blind"),
         (["report", "x", "--blind"], "add --dataset LIST"),
+        (["weights"], "Missing command"),
+        (["weights", "download"], "Missing argument"),
+        (["weights", "downlod", "x"], "Did you mean 'download'?"),
+        (["weights", "download", "luxvox-huge"], "luxvox-huge: no such folder"),
+        (["weights", "where", "hf:lab/none"], "hf:lab/none: not in the cache"),
+        (["search", "vessels", "nowhere.zarr"], "nowhere.zarr: no embeddings there"),
+        (["embed", "no_such_file.tif", "--out", "x.zarr"], "no_such_file.tif"),
+        (["weights", "import", "no_such_folder"], "no_such_folder: no such file or folder"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(arguments, expected, capsys):

@@ -12,18 +12,21 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numcodecs
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec
-from zarr.core.array_spec import ArrayConfigLike
 
 from ...configs.errors import InputError
 from ..voxel import VoxelSize
 from .ngff import build_attributes
 from .planes import Progress, ReadBox
 from .pyramid import Step, halved, plan_steps, reduce_mean, reduce_mode
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArrayConfigLike
 
 Box = tuple[int, int, int]
 
@@ -33,7 +36,7 @@ Box = tuple[int, int, int]
 _WHOLE_SIDE, _CHUNK_SIDE = 96, 64
 _SHARD_SIDE = 256
 _BAND_BYTES = 2**30
-_CONFIG: ArrayConfigLike = {"write_empty_chunks": True}  # not stored: needed wherever one writes
+_CONFIG: ArrayConfigLike = {"write_empty_chunks": True}  # not stored: said wherever one writes
 
 
 @dataclass(frozen=True)

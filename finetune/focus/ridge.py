@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from ...configs.errors import InputError
 from ...models.metrics.ranking import ranking_metrics
 
-ALPHAS = tuple(10.0**power for power in np.arange(-2.0, 5.5, 0.5))
+ALPHAS = tuple(10.0**power for power in np.arange(-2.0, 7.5, 0.5))
 INNER_FOLDS = 5
 
 

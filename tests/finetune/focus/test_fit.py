@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -74,6 +76,20 @@ def test_a_new_stack_is_scored_and_its_best_slice_found(fitted, sweep):
     assert np.concatenate([fit.score(new[i : i + 1], frame) for i in range(11)]) == pytest.approx(
         found.score, abs=1e-5
     )
+
+
+def test_relative_features_are_for_sweeps_only(fitted, sweep):
+    import torch
+
+    from luxvox.predict.focus_scorer import FitScorer
+
+    scorer = FitScorer(load_fit(fitted / "fit"))
+    stack = cast(Any, SimpleNamespace(channel=""))
+    sample = torch.from_numpy(sweep(97).astype(np.float32))
+    found = scorer.begin(sample, stack, None, "sweep")(sample, range(11))
+    assert abs(int(np.argmax([one.score for one in found])) - 5) <= 1
+    with pytest.raises(InputError, match="and this is a volume"):
+        scorer.begin(sample, stack, None, "volume")
 
 
 def test_empty_slices_never_score(fitted, sweep):

@@ -1,0 +1,148 @@
+"""Blocks of a volume and the tiles behind them: pure arithmetic on one grid for the whole volume.
+
+Tiles lie where MONAI's `sliding_window_inference` over the whole volume would put them, so that the
+result knows nothing of blocks.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..data.tiles import tile_starts
+from .task_weights import Triple
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class BlockGrid:
+    """Blocks are numbered z-major from 0, and so are tiles. All tuples are (z, y, x) voxels.
+
+    Attributes:
+        shape: of the volume.
+        block: sides of a block; the last one of an axis may be shorter.
+        tile: what the network sees at once.
+        overlap: least number of voxels that tiles share with their neighbours.
+    """
+
+    shape: Triple
+    block: Triple
+    tile: Triple
+    overlap: Triple
+
+    @functools.cached_property
+    def counts(self) -> Triple:
+        """Blocks along each axis."""
+        z, y, x = (-(-n // side) for n, side in zip(self.shape, self.block, strict=True))
+        return z, y, x
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks there are."""
+        return math.prod(self.counts)
+
+    @functools.cached_property
+    def starts(self) -> tuple[list[int], list[int], list[int]]:
+        """Of tiles along each axis."""
+        z, y, x = (
+            tile_starts(*sides) for sides in zip(self.shape, self.tile, self.overlap, strict=True)
+        )
+        return z, y, x
+
+    @functools.cached_property
+    def tile_shape(self) -> Triple:
+        """No tile is larger than the volume."""
+        z, y, x = (min(sides) for sides in zip(self.shape, self.tile, strict=True))
+        return z, y, x
+
+    def box(self, block: int) -> Box:
+        """The voxels that a block answers for."""
+        z, y, x = (
+            slice(place * side, min((place + 1) * side, size))
+            for place, side, size in zip(self.place(block), self.block, self.shape, strict=True)
+        )
+        return z, y, x
+
+    def place(self, block: int) -> Triple:
+        """Where a block stands among the blocks."""
+        _, rows, columns = self.counts
+        return block // (rows * columns), block // columns % rows, block % columns
+
+    def number(self, place: Sequence[int]) -> int:
+        """The opposite of `place`."""
+        _, rows, columns = self.counts
+        return (place[0] * rows + place[1]) * columns + place[2]
+
+    def tiles(self, block: int) -> list[int]:
+        """Tiles that touch a block, ascending."""
+        box = self.box(block)
+        ranges = []
+        for part, starts, side in zip(box, self.starts, self.tile_shape, strict=True):
+            # Those that begin before its end and end after its start.
+            first = bisect.bisect_right(starts, part.start - side)
+            ranges.append(range(first, bisect.bisect_left(starts, part.stop)))
+        _, rows, columns = map(len, self.starts)
+        return [(z * rows + y) * columns + x for z, y, x in itertools.product(*ranges)]
+
+    def tile_box(self, tile: int) -> Box:
+        """Voxels of a tile."""
+        _, rows, columns = map(len, self.starts)
+        places = tile // (rows * columns), tile // columns % rows, tile % columns
+        z, y, x = (
+            slice(starts[place], starts[place] + side)
+            for starts, place, side in zip(self.starts, places, self.tile_shape, strict=True)
+        )
+        return z, y, x
+
+    def blocks(self, tile: int) -> list[int]:
+        """Blocks that a tile touches, ascending."""
+        ranges = [
+            range(part.start // side, (part.stop - 1) // side + 1)
+            for part, side in zip(self.tile_box(tile), self.block, strict=True)
+        ]
+        return [self.number(place) for place in itertools.product(*ranges)]
+
+
+def bounding_box(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of them; there is at least one."""
+    z, y, x = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*boxes, strict=True)
+    )
+    return z, y, x
+
+
+def inside(part: Box, whole: Box) -> Box:
+    """A box in the coordinates of another that holds it."""
+    z, y, x = (
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(part, whole, strict=True)
+    )
+    return z, y, x
+
+
+def common(one: Box, other: Box) -> Box:
+    """What two boxes share; they touch."""
+    z, y, x = (
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return z, y, x
+
+
+def share(grid: BlockGrid, work: Sequence[bool], parts: int, part: int) -> range:
+    """The blocks of one part: neighbours, with about the same amount of work as the other parts.
+
+    Args:
+        grid: of all blocks.
+        work: of every block, whether there is any.
+        parts: how many.
+        part: which, from 0.
+    """
+    busy = [number for number, any_work in enumerate(work) if any_work]
+    cuts = [0, *(busy[len(busy) * k // parts] if busy else 0 for k in range(1, parts))]
+    return range(cuts[part], [*cuts, grid.num_blocks][part + 1])

@@ -1,0 +1,134 @@
+"""Scores of slices while a microscope writes them: a folder is looked at again and again."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..configs.errors import InputError
+from ..data.focus_images import read_slice
+from ..data.focus_row import FocusRow
+from ..data.sharpness_survey import Survey
+from .focus import DEFAULT, Mode, SliceFocus, score_image, survey_image
+from .focus_stack import FILES
+from .focus_table import COLUMNS
+
+Say = Callable[[str], None]
+_Z = re.compile(r"([+-]?\d+)(?!.*\d)")
+
+
+def watch_folder(
+    folder: Path,
+    out: Path,
+    mode: Mode,
+    stain: str | None = None,
+    idle_s: float | None = None,
+    every_s: float = 0.5,
+    say: Say = print,
+) -> list[tuple[Path, SliceFocus]]:
+    """Score every image that appears in a folder and add a row to the table at once.
+
+    The first image with structure sets level and tiles; scores are comparable from then on. A file
+    is read when its size has stopped to change. What lies there at the start is scored, too.
+
+    Args:
+        folder: that the microscope writes to; 2D TIFF or PNG.
+        out: the table, written anew.
+        mode: for the table; in a sweep every line says which is the best so far.
+        stain: for the table.
+        idle_s: stop when nothing new came for so long; None = never, Ctrl-C ends it.
+        every_s: pause between two looks.
+        say: told a line of each image.
+
+    Returns:
+        Files and their scores, in the order in which they came.
+
+    Raises:
+        InputError: no such folder, or the table cannot be written.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --watch needs the one that slices come into")
+    scored: list[tuple[Path, SliceFocus]] = []
+    survey: Survey | None = None
+    try:
+        file = out.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); name another") from error
+    with file:
+        table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        table.writeheader()
+        file.flush()
+        for path in _arrivals(folder, idle_s, every_s):
+            try:
+                image = read_slice(FocusRow(path, folder.name, 0))
+                if survey is None or survey.shape != image.shape:
+                    fresh = survey_image(image)
+                    found = score_image(image, fresh)
+                    survey = fresh if not found.reason else None
+                else:
+                    found = score_image(image, survey)
+            except InputError as error:
+                say(f"warning: {error}")
+                continue
+            scored.append((path, found))
+            table.writerow(_row(path, folder, mode, stain, found))
+            file.flush()
+            say(_line(path, found, scored if mode == "sweep" else []))
+    return scored
+
+
+def _arrivals(folder: Path, idle_s: float | None, every_s: float) -> Iterator[Path]:
+    """Files as they are complete: of the same size at two looks."""
+    done: set[Path] = set()
+    sizes: dict[Path, int] = {}
+    last = time.monotonic()
+    while True:
+        for path in sorted(folder.iterdir(), key=lambda path: (_mtime(path), path.name)):
+            if path in done or path.suffix.lower() not in FILES:
+                continue
+            size = path.stat().st_size
+            if size and sizes.get(path) == size:
+                done.add(path)
+                last = time.monotonic()
+                yield path
+            sizes[path] = size
+        if idle_s is not None and time.monotonic() - last > idle_s:
+            return
+        time.sleep(every_s)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # taken away between the two looks
+        return 0
+
+
+def _row(
+    path: Path, folder: Path, mode: Mode, stain: str | None, found: SliceFocus
+) -> dict[str, str]:
+    number = _Z.search(path.stem)
+    score = "" if found.reason else f"{found.score:.6g}"
+    return {
+        "image_path": str(path),
+        "stack_id": folder.name,
+        "stain": stain or "",
+        "t": "0",
+        "z_index": number[1].lstrip("+") if number else "",
+        "mode": mode,
+        "valid": "false" if found.reason else "true",
+        "reason": found.reason,
+        "focus_score": score,
+        "dcts": score,
+        "model_id": DEFAULT,
+    }
+
+
+def _line(path: Path, found: SliceFocus, sweep: list[tuple[Path, SliceFocus]]) -> str:
+    own = f"no score ({found.reason})" if found.reason else f"{found.score:.5f}"
+    valid = [(other.score, where.name) for where, other in sweep if not other.reason]
+    best = f"; best so far: {max(valid)[1]}" if valid else ""
+    return f"{path.name}: {own}{best}"

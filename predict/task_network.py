@@ -1,0 +1,61 @@
+"""Weights for a task as the block engine wants them: a plain function of tiles, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data.voxel import VoxelSize
+from .image import Precision, has_distance, predict_tiles
+from .task_weights import TaskWeights
+
+
+class TaskNetwork(NamedTuple):
+    """Answers of a task for tiles; without the distance channel of heads that have one.
+
+    Attributes:
+        weights: of a task "segment" or "restore".
+        voxel_size_um: (z, y, x) of the tiles; None = not known.
+        precision: not "auto": every machine is to compute alike.
+    """
+
+    weights: TaskWeights
+    voxel_size_um: VoxelSize | None
+    precision: Precision
+
+    def __call__(self, tiles: Tensor) -> Tensor:
+        """[B, 1, z, y, x], normalised -> [B, C, z, y, x]; sides below a patch are filled up."""
+        z, y, x = tiles.shape[2:]
+        short = [
+            max(0, edge - side)
+            for edge, side in zip(self.weights.model.encoder.config.patch, (z, y, x), strict=True)
+        ]
+        for axis, missing in enumerate(short, start=2):
+            tiles = _mirror_filled(tiles, axis, missing)
+        answer = predict_tiles(self.weights, tiles, self.voxel_size_um, self.precision)
+        answer = answer[:, :-1] if has_distance(self.weights) else answer
+        return answer[:, :, :z, :y, :x]
+
+
+def weights_hash(weights: TaskWeights) -> str:
+    """Hash of every number that decides the answers, and of the task."""
+    found = hashlib.sha256(weights.task.model_dump_json().encode())
+    tensors = dict(weights.model.state_dict())
+    if weights.condition is not None:
+        tensors["condition"] = weights.condition
+    for name in sorted(tensors):
+        found.update(name.encode())
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _mirror_filled(tiles: Tensor, axis: int, missing: int) -> Tensor:
+    """Longer along an axis by its own mirror image, edge included, as often as it takes."""
+    side = tiles.shape[axis]
+    places = torch.arange(side + missing, device=tiles.device) % (2 * side)
+    places = torch.where(places < side, places, 2 * side - 1 - places)
+    return tiles.index_select(axis, places) if missing else tiles

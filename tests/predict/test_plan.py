@@ -1,0 +1,169 @@
+"""Plans: blocks and tiles, what is empty, what is refused before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from luxvox.configs.errors import InputError
+from luxvox.data.open import open_volume
+from luxvox.data.save import save_volume
+from luxvox.predict.block_grid import BlockGrid, bounding_box, share
+from luxvox.predict.plan import make_plan, nearest_level, plan_key, read_plan, write_plan
+from luxvox.predict.plan_estimate import choose_block, memory_bytes, waiting_bytes
+from luxvox.predict.plan_foreground import stands_out
+from luxvox.predict.plan_table import plan_rows
+
+GRID = BlockGrid((100, 100, 130), (64, 64, 64), (32, 32, 32), (8, 8, 8))
+
+
+def plan_of(blocks, volume, out, **changes):
+    request = blocks.request_of(volume, out, **changes)
+    return request, request.plan()
+
+
+def test_blocks_tile_the_volume_and_every_tile_finds_its_blocks():
+    seen = np.zeros(GRID.shape, int)
+    for block in range(GRID.num_blocks):
+        box = GRID.box(block)
+        seen[box] += 1
+        assert GRID.number(GRID.place(block)) == block
+        reached = np.zeros(GRID.shape, bool)
+        for tile in GRID.tiles(block):
+            assert block in GRID.blocks(tile)
+            reached[GRID.tile_box(tile)] = True
+        assert reached[box].all()
+        others = set(range(np.prod([len(s) for s in GRID.starts]))) - set(GRID.tiles(block))
+        assert not any(block in GRID.blocks(tile) for tile in others)
+    assert (seen == 1).all()
+    boxes = [GRID.box(block) for block in range(GRID.num_blocks)]
+    assert bounding_box(boxes) == tuple(slice(0, side) for side in GRID.shape)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4, 12, 25])
+def test_parts_share_the_work_evenly_and_cover_it(parts):
+    work = [block % 3 == 0 for block in range(GRID.num_blocks)]
+    shares = [share(GRID, work, parts, part) for part in range(parts)]
+    assert [block for blocks in shares for block in blocks] == list(range(GRID.num_blocks))
+    loads = [sum(work[block] for block in blocks) for blocks in shares]
+    assert max(loads) - min(loads) <= 1
+
+
+def test_blocks_are_whole_shards_of_the_output(blocks, image, tmp_path):
+    request, plan = plan_of(blocks, image, tmp_path / "out.ome.zarr")
+    store = request.job(plan).store
+    store.create()
+    assert store._level().shards == plan.block == (64, 64, 64)
+    values = np.ones((64, 64, 64), np.float32)
+    with pytest.raises(ValueError, match="no whole block"):
+        store.write((slice(0, 64), slice(32, 96), slice(0, 64)), values)
+    with pytest.raises(ValueError, match="no whole block"):
+        store.write((slice(0, 64), slice(0, 64), slice(0, 32)), values)
+    box = slice(0, 64), slice(64, 100), slice(128, 130)
+    store.write(box, values[:, :36, :2])
+    assert store.read(box).all()
+    with pytest.raises(InputError, match="no multiple of the chunks"):
+        plan_of(blocks, image, tmp_path / "out.ome.zarr", block=(64, 64, 100))
+
+
+def test_blocks_are_as_large_as_memory_allows():
+    shape, tile, overlap = (2000, 2000, 2000), (64, 64, 64), (16, 16, 16)
+    assert choose_block(shape, tile, overlap, 2, channels=1, batch=1) == (256, 256, 256)
+    assert choose_block(shape, tile, overlap, 2, channels=9, batch=1) == (128, 128, 128)
+    grid = BlockGrid(shape, (256, 256, 256), tile, overlap)
+    larger = BlockGrid((4000, 4000, 4000), grid.block, tile, overlap)
+    assert memory_bytes(grid, 2, 1, 1) == memory_bytes(larger, 2, 1, 1)  # bounded
+    assert waiting_bytes(larger, 1) > waiting_bytes(grid, 1)  # on disk
+
+
+def test_a_plan_is_read_back_as_it_was_written(blocks, image, tmp_path):
+    request, plan = plan_of(blocks, image, tmp_path / "out.ome.zarr")
+    assert read_plan(tmp_path) is None
+    write_plan(tmp_path, plan)
+    assert read_plan(tmp_path) == plan
+    assert plan.key == request.key()
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(InputError, match="no plan of this version"):
+        read_plan(tmp_path)
+
+
+def test_the_key_tells_weights_output_and_input_apart(blocks, image, tmp_path):
+    volume, shape = open_volume(image), (32, 32, 32)
+    key = plan_key(volume, blocks.LABELS, shape, {"weights": "a"})
+    assert key == plan_key(open_volume(image), blocks.LABELS, shape, {"weights": "a"})
+    other = blocks.smooth_volume(tmp_path / "in.ome.zarr", (100, 100, 130), seed=1)
+    for changed in (
+        plan_key(volume, blocks.LABELS, shape, {"weights": "b"}),
+        plan_key(volume, blocks.PROBABILITIES, shape, {"weights": "a"}),
+        plan_key(volume, blocks.LABELS, (32, 32, 64), {"weights": "a"}),
+        plan_key(open_volume(other), blocks.LABELS, shape, {"weights": "a"}),
+    ):
+        assert changed != key
+
+
+def half_empty(path, medium: bool):
+    """Noisy tissue below y = 64, constant padding or flat medium above."""
+    rng = np.random.default_rng(0)
+    voxels = rng.poisson(1000, (64, 192, 128)).astype(np.uint16)
+    voxels[:, 64:] = rng.poisson(50, (64, 128, 128)) if medium else 0
+    voxels[30:34, 150:154, 30:34] = 3000  # a cell in the medium keeps its block
+    return save_volume(voxels, path, voxel_size_um=(2, 2, 2))
+
+
+@pytest.mark.parametrize("medium", [True, False])
+def test_empty_blocks_are_found_and_a_single_cell_keeps_its_block(
+    blocks, tmp_path, medium, monkeypatch
+):
+    volume = half_empty(tmp_path / "in.ome.zarr", medium)
+    _, plan = plan_of(blocks, volume, tmp_path / "o.ome.zarr", skip_empty=True)
+    # y 0 to 64 is tissue, 64 to 128 is not, 128 to 192 holds the cell; each has two along x.
+    assert plan.empty == (2, 3, 5)
+    _, plan = plan_of(blocks, volume, tmp_path / "o.ome.zarr", skip_empty=False)
+    assert plan.empty == ()
+    monkeypatch.setattr("luxvox.predict.plan_foreground.LARGEST", 1000)
+    _, plan = plan_of(blocks, volume, tmp_path / "o.ome.zarr", skip_empty=True)
+    assert plan.empty == ()
+
+
+def test_noise_everywhere_is_not_empty():
+    noise = np.random.default_rng(0).poisson(20, (64, 64, 64)).astype(np.uint16)
+    assert stands_out(noise).mean() > 0.9
+
+
+def test_the_level_is_the_finest_that_was_trained_on(tmp_path):
+    image = np.random.default_rng(0).integers(0, 99, (128, 128, 128)).astype(np.uint8)
+    path = save_volume(image, tmp_path / "in.ome.zarr", voxel_size_um=(1, 1, 1))
+    volume = open_volume(path)
+    assert len(volume.levels) > 1
+    assert nearest_level(volume, None) == 0
+    assert nearest_level(volume, (1.9, 1.9, 1.9)) == 0
+    assert nearest_level(volume, (4.0, 1.0, 1.0)) == 0  # one axis fits
+    assert nearest_level(volume, (3.0, 3.0, 3.0)) == 1
+
+
+def test_the_table_says_what_will_be_done(blocks, image, tmp_path):
+    request, plan = plan_of(blocks, image, tmp_path / "out.ome.zarr")
+    rows = dict(plan_rows(request, plan))
+    assert rows["blocks"] == "12 of 64 x 64 x 64, 0 hold nothing"
+    assert "100 x 100 x 130" in rows["input"]
+    assert rows["voxel size"] == "4 x 2 x 2 um"
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_too_small_a_disk_is_said_before_the_start(blocks, image, tmp_path, monkeypatch):
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr("luxvox.predict.plan_estimate.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"needs about .* of disk"):
+        blocks.predict_blocks(blocks.request_of(image, tmp_path / "out.ome.zarr"))
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_make_plan_tries_the_network(blocks, image, tmp_path):
+    plan = make_plan(
+        open_volume(image), tmp_path / "o.ome.zarr", blocks.stand_in(3), blocks.LABELS,
+        tile=(32, 32, 32),
+    )  # fmt: skip
+    assert plan.channels == 3
+    assert plan.batch == 1
+    assert plan.estimate.seconds > 0
+    assert plan.store(tmp_path).kind == "labels"
