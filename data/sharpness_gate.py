@@ -30,7 +30,7 @@ LEAST_SNR = 0.1
 MOST_SATURATED = 0.02
 """Share of saturated pixels in the tiles that count."""
 _TAIL_SPREADS = 5.0
-_TAIL_SHARE, _TAIL_BLOCKS = 2e-4, 4
+_TAIL_SHARE, _TAIL_BLOCKS = 2e-4, 8
 _ONE_PIXEL = 0.75
 """Share of the light of a bright block in its brightest pixel; more is no image of anything."""
 _LOOKED_AT = 2000
@@ -39,6 +39,7 @@ _FALL = 1.5
 """Noise that was smoothed by up to about a pixel falls by less between the two low bands."""
 _WHITE = 1.15
 """Largest ratio of noise power at medium and at high frequencies that passes for white."""
+_FLOAT = 1e-5
 _ROUNDING = 2.0
 """Noise power over that of rounding, below which nothing can be said of its colour."""
 _DEVIATIONS = 5.0
@@ -216,7 +217,9 @@ def _has_spectrum(coefficients: Tensor, survey: Survey, support_px: float) -> Te
     # Slightly smoothed noise: its logarithm falls with the squared frequency.
     slope = medium.power / corner.power.clamp(1e-30) * medium.doubt(corner, _SLOPE_DEVIATIONS)
     smoothed = slope.clamp(1, 2).square()
-    return (corner.power > 0) & (falls | (white & inside.above(corner, smoothed)))
+    # A constant slice leaves what float32 leaves of it.
+    real = (corner.power > 0) & (low.power > (_FLOAT * survey.background) ** 2)
+    return real & (falls | (white & inside.above(corner, smoothed)))
 
 
 @lru_cache(maxsize=32)

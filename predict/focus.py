@@ -313,7 +313,7 @@ def _together(
 def _tilt(
     z: Sequence[int], tiles: NDArray[np.float32], kept: NDArray[np.bool_]
 ) -> tuple[float, float] | None:
-    """Slices that focus moves by from tile to tile along (y, x): a plane through the tiles' best."""
+    """Slices that focus moves by per tile along (y, x): a plane through the best of tiles."""
     rows = []
     for y, x in np.argwhere(kept):
         found = find_peak(z, tiles[:, y, x])

@@ -68,7 +68,7 @@ def focus_command(
     if watch is not None:
         if volumes or weights is not None:
             raise InputError(
-                "--watch takes one folder and the classical default: leave volumes and --weights out"
+                "--watch takes one folder and the default score: leave volumes and --weights out"
             )
         watch_folder(watch, out, mode, stain, idle_s)
         return

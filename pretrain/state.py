@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -197,13 +198,24 @@ def find_latest(checkpoints: Path, steps: int) -> Path | None:
     """The newest checkpoint from which a plan of `steps` steps can go on, or None.
 
     One that was taken while an earlier, shorter plan was already decaying is passed over, because
-    its learning rate had fallen; a checkpoint is always kept from before the decay.
+    its learning rate had fallen; a checkpoint is always kept from before the decay. Says so where
+    one is passed over: steps are lost.
     """
+    passed: list[str] = []
+    found = None
     for folder in sorted(checkpoints.glob("step_*"), reverse=True):
         position = read_meta(folder)["position"]
         if position.steps == steps or not position.is_decaying:
-            return folder
-    return None
+            found = folder
+            break
+        passed.append(f"{folder.name} (of {position.steps} steps)")
+    if passed:
+        print(
+            f"warning: steps={steps} cannot go on from {', '.join(passed)}, whose learning rate "
+            f"was falling already; going on from {found.name if found else 'the start'}",
+            file=sys.stderr,
+        )
+    return found
 
 
 def prune(checkpoints: Path, keep: int) -> None:

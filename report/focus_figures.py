@@ -97,6 +97,8 @@ def draw_tiles(curve: FocusCurve, theme: Theme = LIGHT) -> bytes:
     Returns:
         PNG bytes. Blank = no valid tile.
     """
+    from matplotlib.ticker import MaxNLocator
+
     views = (
         ("y, x: highest over z", _highest(curve.tiles, 0), "x tile", "y tile"),
         ("z, x: mean over y", _mean(curve.tiles, 1), "x tile", "z slice"),
@@ -109,6 +111,8 @@ def draw_tiles(curve: FocusCurve, theme: Theme = LIGHT) -> bytes:
         axes.set_title(title, loc="left", fontsize=10, color=theme.ink)
         axes.set_xlabel(across)
         axes.set_ylabel(down)
+        for side in (axes.xaxis, axes.yaxis):
+            side.set_major_locator(MaxNLocator(6, integer=True))
         _dress(axes, theme)
         axes.grid(False)
         bar = figure.colorbar(shown, ax=axes, fraction=0.05)
@@ -139,7 +143,7 @@ def draw_montage(curve: FocusCurve, theme: Theme = LIGHT) -> bytes:
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
         axes.set_axis_off()
         axes.set_title(shorten(title, 28), fontsize=9, color=theme.ink)
-    figure.tight_layout(pad=0.4)
+    figure.tight_layout(pad=0.8)
     return to_png(figure)
 
 

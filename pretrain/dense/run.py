@@ -20,6 +20,7 @@ from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
 from ...models.text import TextTower
 from ..claim import claim_run
 from ..ema import Ema
+from ..history import History
 from ..optimizer import make_optimizer
 from ..state import (
     Position,
@@ -176,11 +177,11 @@ def _train(
     rank, world = accelerator.process_index, accelerator.num_processes
     patch = bare.dense.encoder.config.patch
     began, first = time.monotonic(), position.step
-    history = (run / "history.jsonl").open("a", encoding="utf-8")
+    history = History(run / "history.jsonl", position.step)
     stock = SceneStock(recipe.stock, recipe.seed, str(accelerator.device), recipe.workers)
     real = open_real(recipe.real, recipe.stock.crop) if recipe.real is not None else None
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-    with history, stock, Progress(*columns, TimeRemainingColumn()) as line:
+    with stock, Progress(*columns, TimeRemainingColumn()) as line:
         task = line.add_task("dense", total=recipe.steps, completed=position.step)
         while position.step < recipe.steps and not stops.stop:
             step, started = position.step, time.monotonic()
@@ -205,12 +206,14 @@ def _train(
                 seconds=position.seconds + time.monotonic() - started,
             )
             numbers = {name: float(term.detach()) for name, term in terms.items()}
-            history.write(json.dumps({"step": step + 1, **numbers}) + "\n")
+            history.append({"step": step + 1, **numbers})
             shown = "  ".join(f"{n} {numbers[n]:.3f}" for n in _SHOWN if n in numbers)
             line.update(task, completed=step + 1, description=f"dense  {shown}")
             stops.agree(accelerator.device)
             every = recipe.checkpoint.every_steps
-            if stops.save or (every and position.step % every == 0):
+            due = bool(every) and position.step % every == 0
+            # A longer plan goes on from where the rate began to fall.
+            if stops.save or due or position.step == position.decay_start:
                 save(position)
                 stops.saved()
     done = (position.step - first) * recipe.batch_size * world

@@ -114,23 +114,37 @@ def test_optics_targets_follow_the_optics() -> None:
 
 
 def test_a_run_writes_and_goes_on_to_the_bit(tmp_path: Path) -> None:
-    metrics = pretrain_dense(plan(tmp_path / "whole", "steps=6", "checkpoint.every_steps=3"))
+    words = ("steps=6", "checkpoint.every_steps=3", "checkpoint.keep=3")
+    metrics = pretrain_dense(plan(tmp_path / "whole", *words))
     assert metrics["steps"] == 6
     assert {"val/dice", "val/restore_error", "val/identity_error"} <= set(metrics)
     history = [json.loads(line) for line in (tmp_path / "whole" / "history.jsonl").open()]
     assert {"segment", "centreline", "restore", "optics", "masked", "loss"} < set(history[0])
     # The same, ended after its third step, as by a kill, and resumed.
     broken = tmp_path / "broken"
-    pretrain_dense(plan(broken, "steps=6", "checkpoint.every_steps=3"))
-    shutil.rmtree(broken / "checkpoints" / "step_00000006")
-    resumed = pretrain_dense(plan(broken, "steps=6", "checkpoint.every_steps=3"), resume=True)
+    pretrain_dense(plan(broken, *words))
+    for later in (5, 6):  # 5: from where the rate falls
+        shutil.rmtree(broken / "checkpoints" / f"step_{later:08}")
+    resumed = pretrain_dense(plan(broken, *words), resume=True)
     assert resumed["resumed_from_step"] == 3
+    lines = [json.loads(line) for line in (broken / "history.jsonl").open()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     one, _ = load_weights(tmp_path / "whole" / "weights")
     two, _ = load_weights(broken / "weights")
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(InputError, match="--resume"):
-        pretrain_dense(plan(broken, "steps=6"))
+        pretrain_dense(plan(broken, *words))
+
+
+def test_a_longer_plan_goes_on_from_before_the_decay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("optim.decay_share=0.5", "checkpoint.every_minutes=60")
+    pretrain_dense(plan(tmp_path / "run", "steps=4", *words))
+    metrics = pretrain_dense(plan(tmp_path / "run", "steps=5", *words), resume=True)
+    assert metrics["resumed_from_step"] == 2
+    assert "cannot go on from step_00000004 (of 4 steps)" in capsys.readouterr().err
 
 
 def test_stage_b_starts_from_stage_a(simulated: Path, tmp_path: Path) -> None:
