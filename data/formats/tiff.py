@@ -127,8 +127,9 @@ def _series_axes(
 
 
 def _chunks(series: tifffile.TiffPageSeries) -> tuple[int, ...]:
-    outer = len(series.shape) - len(series.keyframe.shape)
-    return (1,) * outer + tuple(series.keyframe.chunks)
+    # A page's own chunks; where colours are stored as planes, one plane's.
+    inner = tuple(series.keyframe.chunks)
+    return (1,) * (len(series.shape) - len(inner)) + inner
 
 
 def _scaled_sizes(

@@ -319,3 +319,14 @@ def test_a_slice_that_is_missing_is_noted(tmp_path: Path, numbers: list[int], no
         tifffile.imwrite(tmp_path / f"s_{number:03}.tif", np.zeros((8, 9), np.uint8))
     notes = open_volume(tmp_path).notes
     assert any("s_004.tif follows s_002.tif" in note for note in notes) is noted
+
+
+def test_three_planes_that_were_taken_for_colours_are_read_as_planes(tmp_path):
+    """tifffile writes three pages as the colours of one, as it once did by default."""
+    planes = np.random.default_rng(0).integers(0, 999, (3, 20, 24), np.uint16)
+    path = tmp_path / "planes.tif"
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    volume = open_volume(path, axes="zyx")
+    assert volume.levels[0].shape == (3, 20, 24)
+    assert len(volume.levels[0].chunks) == 3
+    np.testing.assert_array_equal(volume.read()[0], planes)
