@@ -18,7 +18,13 @@ from .hub_source import PUBLISHED, read_source
 WEIGHTS = Path(__file__).parent / "weights"
 """One folder for each name: what `checkpoint.save_weights` wrote."""
 
-SHIPPED: Mapping[str, Mapping[str, str]] = {}
+SHIPPED: Mapping[str, Mapping[str, str]] = {
+    "luxvox-tiny": {
+        "README.md": "5a255892317c93283e2208ca86f85cfcd41004c3e9f73fb602f39459986d80ac",
+        "config.json": "54feecf06e06a4e9ee4b7b91757193c60032cb38b885cc9e70383fba8d247472",
+        "model.safetensors": "50b17b33a15b6958c61a077de0791c4a7dab3c2a38991cdb73027976edff5ce9",
+    },
+}
 """Name -> file in its folder -> sha256."""
 
 
