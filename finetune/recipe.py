@@ -115,7 +115,8 @@ class FinetuneRecipe(BaseModel):
     classify: ClassifyRecipe = ClassifyRecipe()
 
     precision: AutoPrecision = "auto"
-    """auto: bf16 where the device is fast at it, else float32 ("no")."""
+    """auto: bf16 where the device is fast at it, else float32 ("no"). bf16 is not repeatable to the
+    last bit, not even on a CPU."""
     device: Literal["auto", "cpu"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     tracker: Literal["tensorboard", "none"] = "tensorboard"
