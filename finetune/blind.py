@@ -74,7 +74,9 @@ def blind_rating(
         image = normalize(raw, measure_intensity(volume)).astype(np.float32, copy=False)
         order = keyed_rng("blind letters", seed, number).permutation(len(models))
         results = {
-            _LETTERS[place]: _result(models[model], image, volume.voxel_size_um)
+            _LETTERS[place]: _result(
+                models[model].asked(row.structure), image, volume.voxel_size_um
+            )
             for place, model in enumerate(order)
         }
         samples.append(BlindSample(row.id, image, results, volume.voxel_size_um))

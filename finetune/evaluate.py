@@ -77,13 +77,16 @@ def evaluate(
     first: TaskWeights = load(structure)
     kind = first.task.task
     rows = read_dataset(dataset, restore=kind == "restore").rows
-    by_row = kind == "segment" and not first.fine_tuned and structure is None
+    untold = bool(first.task.structures) or not first.fine_tuned
+    by_row = kind == "segment" and untold and structure is None
     samples: list[dict[str, Any]] = []
     warned = False
     # On disk: the pictures of a long list would fill the memory.
     with tempfile.TemporaryDirectory(prefix="luxvox-") as folder:
         for number, row in enumerate(track(rows, f"{kind} {len(rows)} rows", transient=True)):
-            weights: TaskWeights = load(row.structure) if by_row else first
+            weights: TaskWeights = first
+            if by_row:
+                weights = load(row.structure).asked(row.structure)
             example = load_example(
                 row, kind, weights.task.label_values, weights.task.foreground_label
             )

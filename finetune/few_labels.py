@@ -138,6 +138,10 @@ def suggest(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Without it RUN/suggest/NAME.")
     ] = None,
+    structure: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Which of several that RUN has learnt."),
+    ] = None,
 ) -> None:
     """What to label next: the crops whose labels would teach most, and where RUN is likely wrong.
 
@@ -145,7 +149,7 @@ def suggest(
     """
     from .suggest import suggest_command
 
-    suggest_command(run, volume, count, out)
+    suggest_command(run, volume, count, out, structure)
 
 
 def predict(

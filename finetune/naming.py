@@ -17,40 +17,45 @@ TEXT_WIDTH = 384
 _UNNAMED = "none"
 
 
-def common_structure(examples: Sequence[Example], wanted: str | None) -> str | None:
-    """The one name of the foreground of all examples; None = not said.
+def learnt_structures(examples: Sequence[Example], wanted: str | None) -> tuple[str, ...]:
+    """Names of the foreground: one of all examples, or one of each kind of them; () = not said.
 
     Args:
         examples: what is learnt from.
         wanted: the recipe's word; it wins over the list, and "none" leaves the foreground unnamed.
     """
     if wanted is not None:
-        return None if wanted == _UNNAMED else wanted
-    names = {example.structure for example in examples}
-    if len(names) == 1:
-        return names.pop()
-    print(
-        f"note: the rows name {len(names)} structures ({', '.join(sorted(map(str, names)))}): all "
-        "are learnt as one that has no name; give structure=TEXT to name it"
-    )
-    return None
+        return () if wanted == _UNNAMED else (wanted,)
+    names = sorted({example.structure for example in examples if example.structure is not None})
+    if len(names) > 1 and any(example.structure is None for example in examples):
+        print(
+            f"note: some rows name {', '.join(names)}, others nothing: all are learnt as one that "
+            "has no name; give structure=TEXT to name it, or fill the column"
+        )
+        return ()
+    if len(names) > 1:
+        print(
+            f"note: the rows name {len(names)} structures ({', '.join(names)}): each is learnt by "
+            "its name, and predict has to be told which; give structure=TEXT to learn all as one"
+        )
+    return tuple(names)
 
 
-def named(structure: str | None, folder: str | None) -> Tensor | None:
-    """[1, T], the vector of a name; None where there is none.
+def named(structures: Sequence[str], folder: str | None) -> Tensor | None:
+    """[S, T], the vectors of names; None where there are none.
 
     Args:
-        structure: text.
+        structures: texts.
         folder: of the sentence encoder; None = the installed package.
 
     Raises:
         InputError: there is no sentence encoder.
     """
-    if structure is None:
+    if not structures:
         return None
     if folder is None and find_spec(DEFAULT_PACKAGE) is None:
         raise InputError(
-            f"naming the structure ({structure!r}) needs a sentence encoder, and none is "
+            f"naming the structure ({structures[0]!r}) needs a sentence encoder, and none is "
             'installed: run pip install "luxvox[text]", or set structure=none'
         )
-    return TextTower(folder).encode([structure])
+    return TextTower(folder).encode(list(structures))

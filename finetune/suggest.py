@@ -60,7 +60,13 @@ class Candidate:
 
 
 def suggest(
-    run: str | Path, path: str | Path, count: int, out: Path, seed: int = 0, device: str = "cpu"
+    run: str | Path,
+    path: str | Path,
+    count: int,
+    out: Path,
+    seed: int = 0,
+    device: str = "cpu",
+    structure: str | None = None,
 ) -> list[Candidate]:
     """Look at crops of a volume, and write which to label next.
 
@@ -72,6 +78,7 @@ def suggest(
             suggest.html (those suggested).
         seed: draws candidates from volumes that have more than `CANDIDATES`.
         device: where the model runs.
+        structure: which of several that the run has learnt.
 
     Returns:
         The crops to label, the most useful first.
@@ -79,7 +86,7 @@ def suggest(
     Raises:
         InputError: no such run or volume; another task; fewer crops than wanted.
     """
-    weights = load_task(run, device=device)
+    weights = load_task(run, structure=structure, device=device).asked(structure)
     if weights.task.task != "segment":
         raise InputError(
             f"{run}: fine-tuned for {weights.task.task!r}, expected a run of luxvox finetune "
@@ -122,11 +129,17 @@ def suggest(
     return [found[number] for number in order]
 
 
-def suggest_command(run: str, volume: str, count: int = 3, out: Path | None = None) -> None:
+def suggest_command(
+    run: str,
+    volume: str,
+    count: int = 3,
+    out: Path | None = None,
+    structure: str | None = None,
+) -> None:
     """Print what to label next; the body of `luxvox suggest`.
 
     Args:
-        run: see `suggest`. volume, count: the same.
+        run: see `suggest`. volume, count, structure: the same.
         out: folder; None = RUN/suggest/NAME.
 
     Raises:
@@ -134,7 +147,7 @@ def suggest_command(run: str, volume: str, count: int = 3, out: Path | None = No
     """
     folder = out or Path(run) / "suggest" / Path(volume).name.split(".")[0]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for one in suggest(run, volume, count, folder, device=device):
+    for one in suggest(run, volume, count, folder, 0, device, structure):
         print(f"{one.rank}. {_name(one.origin)}, {_said(one)}")
     print(folder / "suggest.html")
 

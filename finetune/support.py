@@ -58,7 +58,10 @@ def fit_of(weights: TaskWeights, examples: Sequence[Example], calibrate: bool) -
         metrics = {f"support/{name}": value for name, value in scores.items()}
         return Fit(weights, tuple(examples), (), metrics)
     parts = tuple(_part(example, task.tile) for example in examples)
-    answers = [predict_image(weights, part.image, part.voxel_size_um) for part in parts]
+    answers = [
+        predict_image(weights.asked(part.structure), part.image, part.voxel_size_um)
+        for part in parts
+    ]
     gathered: dict[str, list[float]] = defaultdict(list)
     if task.task == "restore":
         for answer, part in zip(answers, parts, strict=True):

@@ -83,7 +83,7 @@ class Predictor(nn.Module):
             check_out(out, overwrite=overwrite, source=source)
         if task is None and self.weights.task is None:
             task = "segment"
-        told = self.weights.told(task, structure)
+        told = self.weights.told(task, structure).asked(structure)
         need_name(told)
         result = predict_volume(
             told, source, threshold=threshold, probabilities=probabilities, instances=instances

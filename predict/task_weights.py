@@ -6,7 +6,7 @@ A fine-tuned RUN knows its task. Pretrained dense weights are told one: which he
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class TaskConfig(BaseModel):
     """Name of the head in the dense model."""
     structure: str | None = None
     """Text that names the foreground; None = not said."""
+    structures: tuple[str, ...] = ()
+    """Several that were learnt, each by its name; every use says which."""
     classes: tuple[str, ...] = ()
     """Classification: names in order. Several labels: their names, background first. () = binary
     segmentation, or restoration."""
@@ -66,7 +68,8 @@ class TaskWeights:
         model: in evaluation mode.
         task: what it does.
         where: names the weights in messages.
-        condition: [1, text_dim], the vector of `task.structure`; None = not said.
+        condition: [1, text_dim], the vector of `task.structure`; None = not said. One row for each
+            of `task.structures`, as long as it is not told which.
         voxel_range_um: smallest and largest (z, y, x) that it was trained on; None = not known.
         fine_tuned: whether it has learnt this very task; pretrained weights have to be told one.
     """
@@ -78,6 +81,24 @@ class TaskWeights:
     voxel_range_um: tuple[VoxelSize, VoxelSize] | None = None
     fine_tuned: bool = False
 
+    def asked(self, structure: str | None) -> TaskWeights:
+        """These weights, told which of several learnt structures is meant; others as they are.
+
+        Raises:
+            InputError: none of those that were learnt.
+        """
+        known = self.task.structures
+        if not known or self.task.structure is not None:
+            return self
+        if structure not in known or self.condition is None:
+            raise InputError(
+                f"{self.where}: fine-tuned for {len(known)} structures ({', '.join(known)}), asked "
+                f"for {structure!r}; say which of them: --structure, or the column 'structure'"
+            )
+        place = known.index(structure)
+        task = self.task.model_copy(update={"structure": structure})
+        return replace(self, task=task, condition=self.condition[place : place + 1])
+
 
 @dataclass(frozen=True)
 class DenseWeights:
@@ -88,7 +109,8 @@ class DenseWeights:
         where: names the weights in messages.
         task: what it was fine-tuned for; None of pretrained weights.
         tile: voxels (z, y, x) that are predicted together.
-        condition: [1, text_dim], stored vector that names the structure; None = none is stored.
+        condition: [S, text_dim], stored vectors that name the structure, or each of several; None =
+            none is stored.
         voxel_range_um: smallest and largest (z, y, x) that it was trained on; None = not known.
         text_folder: of the sentence encoder that it was trained with; None = the installed one.
     """
@@ -107,7 +129,7 @@ class DenseWeights:
         Args:
             task: of pretrained weights; fine-tuned ones know theirs.
             structure: text that names the foreground, for pretrained weights; None leaves it
-                unnamed: the main structure is meant.
+                unnamed: the main structure is meant. Or which of several that were learnt.
 
         Raises:
             InputError: another task or structure than it was fine-tuned for; no task, or one
@@ -120,7 +142,7 @@ class DenseWeights:
         if condition is None and known.structure is not None and known.task == "segment":
             device = next(self.model.parameters()).device
             condition = _named(known.structure, self).float().to(device)
-        return TaskWeights(
+        weights = TaskWeights(
             self.model,
             known,
             self.where,
@@ -128,6 +150,7 @@ class DenseWeights:
             self.voxel_range_um,
             fine_tuned=self.task is not None,
         )
+        return weights if structure is None else weights.asked(structure)
 
 
 def load_task(
@@ -195,8 +218,8 @@ def save_task(
             "licence" ...; where it says no voxel sizes, stains or structures, those of the task
             stand there.
         card: model card, Markdown.
-        condition: [1, text_dim], the vector that names the structure, so that no sentence encoder
-            is needed later.
+        condition: [S, text_dim], the vectors that name the structure or structures, so that no
+            sentence encoder is needed later.
 
     Raises:
         InputError: the folder cannot be written.
@@ -210,12 +233,12 @@ def save_task(
     }
     tensors = dict(model.state_dict())
     if condition is not None:
-        tensors[_CONDITION] = condition.reshape(1, -1)
+        tensors[_CONDITION] = condition.reshape(-1, condition.shape[-1])
     defaults = {
         "normalisation": NORMALISATION,
         "voxel_size_range_um": None if size is None else [list(size), list(size)],
         "stains": [],
-        "structures": [] if task.structure is None else [task.structure],
+        "structures": list(task.structures or filter(None, [task.structure])),
         "recipe": {},
         "data": {},
         "licence": "not stated: it depends on the licences of the volumes",
@@ -260,7 +283,8 @@ def _task_of(parts: Mapping[str, Any], folder: Path) -> TaskConfig:
 
 def _same(known: TaskConfig, task: str | None, structure: str | None, name: str | Path) -> None:
     """Refuse to use fine-tuned weights for anything but what they learnt."""
-    for what, asked, own in (("task", task, known.task), ("structure", structure, known.structure)):
+    named = None if known.structures else structure  # of several, `asked` finds the one
+    for what, asked, own in (("task", task, known.task), ("structure", named, known.structure)):
         if asked is not None and asked != own:
             raise InputError(
                 f"{name}: fine-tuned for {what} {own!r}, asked for {asked!r}; leave --{what} out, "

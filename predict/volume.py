@@ -76,7 +76,7 @@ def predict_command(
     size = None if voxel_size is None else parse_voxel_size(voxel_size, "--voxel-size")
     opened = open_volume(volume, channel=channel, voxel_size_um=size)
     check_out(out, overwrite=overwrite or blocks.asked, source=opened)
-    loaded = load_task(weights, task, structure, choose_device(device))
+    loaded = load_task(weights, task, structure, choose_device(device)).asked(structure)
     need_name(loaded)
     _check(loaded, opened, threshold, probabilities, instances)
     if blocks.asked or (_too_large(loaded, opened, instances) and ".zarr" in out):

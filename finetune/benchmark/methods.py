@@ -184,7 +184,8 @@ def _answers(weights: TaskWeights) -> Method:
         if task == "classify":
             found = classify_image(weights, example.image, example.voxel_size_um)
             return Answer(class_name=weights.task.classes[int(found.argmax())])
-        found = predict_image(weights, example.image, example.voxel_size_um)
+        told = weights.asked(example.structure)
+        found = predict_image(told, example.image, example.voxel_size_um)
         if task == "restore":
             return Answer(found[0])
         return Answer(found_labels(weights, found), extra=_confidence(weights, found))

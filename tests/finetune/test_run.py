@@ -12,6 +12,7 @@ import torch
 
 from luxvox.configs.errors import InputError
 from luxvox.finetune.__main__ import main
+from luxvox.finetune.evaluate import evaluate
 from luxvox.finetune.examples import load_example
 from luxvox.finetune.tasks.segment import segment_metrics
 from luxvox.models.checkpoint import load_weights
@@ -60,6 +61,35 @@ def test_a_run_is_a_function_of_its_recipe(
     for name, tensor in tensors["a"].items():
         assert torch.equal(tensor, tensors["b"][name]), name
     assert any(not torch.equal(t, tensors["c"][n]) for n, t in tensors["a"].items())
+
+
+def test_several_structures_are_learnt_each_by_its_name(
+    tmp_path, labelled_row, write_list, write, balls, run, monkeypatch
+) -> None:
+    """Two rows of one kind of image: what is right depends on the name alone."""
+    vectors = torch.nn.functional.normalize(torch.randn(2, 384), dim=1)
+    monkeypatch.setattr("luxvox.finetune.run.named", lambda names, folder: vectors[: len(names)])
+    _, labels = balls(1)
+    rest = labelled_row(2, labels=write("rest", (labels == 0).astype(labels.dtype)),
+                        image=labelled_row(1).image, structure="between")  # fmt: skip
+    path, out = write_list([labelled_row(1), rest]), tmp_path / "run"
+    words = ("structure=null", "steps=60", "scratch_lr=3e-3", "minutes=null")
+    run("segment", path, out, *words)
+    untold = load_task(out)
+    assert untold.task.structures == ("between", "nuclei")
+    example = load_example(labelled_row(1), "segment")
+    means = {}
+    for name in untold.task.structures:
+        told = load_task(out, structure=name)
+        assert torch.equal(told.condition, vectors[[untold.task.structures.index(name)]])
+        means[name] = predict_image(told, example.image, example.voxel_size_um).mean()
+    assert means["between"] > means["nuclei"] + 0.2
+    with pytest.raises(InputError, match="asked for None; say which"):
+        untold.asked(None)
+    with pytest.raises(InputError, match="asked for 'dust'"):
+        load_task(out, structure="dust")
+    result = evaluate(out, path)
+    assert result["mean"]["dice"] > 0.6
 
 
 def test_ignored_voxels_change_nothing(tmp_path, labelled_row, write, balls, run) -> None:
