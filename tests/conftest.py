@@ -11,6 +11,15 @@ from luxvox.configs.threads import let_threads_sleep
 let_threads_sleep()  # before any test loads torch
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what is marked slow, unless -m is given (-m slow) or a test is named by FILE::NAME."""
+    if config.option.markexpr or any("::" in word for word in config.args):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: pytest -m slow"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep caches of tests out of the user's home."""

@@ -82,7 +82,7 @@ def write_list(tmp_path: Path) -> Callable[..., Path]:
 
 SMALL = (
     "device=cpu", "encoder=nano", "crop=[16,24,24]", "structure=none", "tracker=none",
-    "minutes=null", "threads=1",
+    "minutes=null", "threads=1", "precision=no",
 )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ from luxvox.predict.volume import found_labels
 def test_segmentation_learns_and_says_what_from(tmp_path, labelled_row, write_list, run) -> None:
     rows = [labelled_row(n) for n in range(3)]
     path, out = write_list(rows), tmp_path / "run"
-    metrics = run("segment", path, out, "steps=60", "scratch_lr=3e-3", "shots=2")
+    words = ("steps=60", "scratch_lr=3e-3", "shots=2", "precision=auto")
+    metrics = run("segment", path, out, *words)
     assert metrics == json.loads((out / "metrics.json").read_text())
     assert len(metrics["support"]) == 2
     assert metrics["steps"] == 60
@@ -55,7 +56,7 @@ def test_a_run_is_a_function_of_its_recipe(
     path = write_list([labelled_row(n) for n in range(3)])
     tensors = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        words = ("steps=3", "shots=2", "precision=no", f"seed={seed}")
+        words = ("steps=3", "shots=2", f"seed={seed}")
         run("segment", path, tmp_path / name, *words, weights=pretrained)
         tensors[name] = load_weights(tmp_path / name / "weights")[0]
     for name, tensor in tensors["a"].items():
@@ -100,8 +101,7 @@ def test_ignored_voxels_change_nothing(tmp_path, labelled_row, write, balls, run
         values = labels.copy()
         values[:, 16:] = other
         row = labelled_row(1, labels=write(f"l{number}", values), ignore_label=(50, 51))
-        words = ("steps=3", "precision=no")
-        run("segment", "given", tmp_path / str(number), *words, support=[row])
+        run("segment", "given", tmp_path / str(number), "steps=3", support=[row])
         tensors.append(load_weights(tmp_path / str(number) / "weights")[0])
     for name, tensor in tensors[0].items():
         assert torch.equal(tensor, tensors[1][name]), name

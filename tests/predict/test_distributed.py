@@ -68,6 +68,21 @@ def test_ranks_of_torchrun_are_parts(blocks, image, expected, tmp_path):
     assert blocks.voxels(out).tobytes() == expected
 
 
+def test_a_dask_cluster_that_is_there_writes_the_same(blocks, image, expected, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    from luxvox.predict.dask_blocks import on_dask
+
+    request = blocks.request_of(image, tmp_path / "out.ome.zarr")
+    with distributed.LocalCluster(
+        1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        metrics = blocks.predict_blocks(
+            request, execute=on_dask(scheduler=cluster.scheduler_address)
+        )
+    assert metrics["done_blocks"] == 12
+    assert blocks.voxels(request.out).tobytes() == expected
+
+
 @pytest.mark.slow
 def test_dask_workers_write_the_same_and_one_may_die(blocks, image, expected, tmp_path):
     distributed = pytest.importorskip("distributed")

@@ -115,26 +115,26 @@ def test_optics_targets_follow_the_optics() -> None:
 
 def test_a_run_writes_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     words = ("steps=6", "checkpoint.every_steps=3", "checkpoint.keep=3")
-    metrics = pretrain_dense(plan(tmp_path / "whole", *words))
+    run = tmp_path / "run"
+    metrics = pretrain_dense(plan(run, *words))
     assert metrics["steps"] == 6
     assert {"val/dice", "val/restore_error", "val/identity_error"} <= set(metrics)
-    history = [json.loads(line) for line in (tmp_path / "whole" / "history.jsonl").open()]
+    history = [json.loads(line) for line in (run / "history.jsonl").open()]
     assert {"segment", "centreline", "restore", "optics", "masked", "loss"} < set(history[0])
-    # The same, ended after its third step, as by a kill, and resumed.
-    broken = tmp_path / "broken"
-    pretrain_dense(plan(broken, *words))
+    one, _ = load_weights(run / "weights")
+    # The same, as if killed after its third step, and resumed.
+    shutil.rmtree(run / "weights")
     for later in (5, 6):  # 5: from where the rate falls
-        shutil.rmtree(broken / "checkpoints" / f"step_{later:08}")
-    resumed = pretrain_dense(plan(broken, *words), resume=True)
+        shutil.rmtree(run / "checkpoints" / f"step_{later:08}")
+    resumed = pretrain_dense(plan(run, *words), resume=True)
     assert resumed["resumed_from_step"] == 3
-    lines = [json.loads(line) for line in (broken / "history.jsonl").open()]
+    lines = [json.loads(line) for line in (run / "history.jsonl").open()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    one, _ = load_weights(tmp_path / "whole" / "weights")
-    two, _ = load_weights(broken / "weights")
+    two, _ = load_weights(run / "weights")
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(InputError, match="--resume"):
-        pretrain_dense(plan(broken, *words))
+        pretrain_dense(plan(run, *words))
 
 
 def test_a_longer_plan_goes_on_from_before_the_decay(
