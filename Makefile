@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 SOURCE := __init__.py __main__.py configs data models pretrain predict report
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix dev wheel clean
+.PHONY: help demo test slow check fix dev wheel clean
 
 help:
 	@echo "make demo    install, then pretrain a small model on simulated volumes and write a report"
@@ -25,6 +25,10 @@ demo: $(VENV)/.installed
 # Two processes with one thread each: most tests are too small for more.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Kills, several ranks, large volumes: before a release.
+slow: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
