@@ -47,3 +47,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real volumes (../shared/data) are not on this machine")
     return folder
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are allowed, whatever the environment says: they go to a server on loopback."""
+    for name in ("HF_HUB_OFFLINE", "LUXVOX_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    # Read from the environment once, when it is imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)

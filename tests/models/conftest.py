@@ -15,14 +15,12 @@ from .loopback import Loopback, serving
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopback]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, online: None) -> Iterator[Loopback]:
     """A server without files yet; a cache of its own; no waiting between tries, no proxy."""
     monkeypatch.setattr(hub_file, "_PAUSE", 0.0)
     monkeypatch.setattr(hub_file, "_PIECE", 500)
     monkeypatch.setenv("LUXVOX_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("HF_HUB_OFFLINE", "LUXVOX_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
     with serving() as state:
         yield state
 

@@ -138,6 +138,7 @@ def test_what_is_no_weights_is_refused_and_nothing_is_kept(
         fetch(f"{server.url}/model.ckpt")
 
 
+@pytest.mark.usefixtures("online")
 def test_http_beyond_this_machine_needs_a_checksum() -> None:
     with pytest.raises(InputError, match="use https, or give --sha256"):
         fetch("http://example.invalid/toy/")

@@ -22,7 +22,7 @@ from .small_model import save_small
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, online: None) -> Path:
     """Weights that hold one tensor, and an empty cache."""
     monkeypatch.setenv("LUXVOX_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(hub_file, "_PAUSE", 0.0)
