@@ -10,7 +10,6 @@ seen). The two Markdown files become parts of the card. Prints what stands in mo
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
@@ -19,7 +18,8 @@ import torch
 from luxvox.data.manifest import read_dataset
 from luxvox.models.catalog import WEIGHTS
 from luxvox.models.checkpoint import load_weights, save_weights
-from luxvox.pretrain.origin import name_of
+from luxvox.models.shard_index import sha256_of
+from luxvox.pretrain.origin import name_of, without_folders
 
 _CARD = """# {name}
 
@@ -62,10 +62,7 @@ def main() -> None:
     tensors, config = load_weights(given.run / "weights")
     rows = [row for row in read_dataset(given.list).rows if row.split == "train"]
     groups = sorted({row.group for row in rows if row.group})
-    recipe = config["recipe"]
-    for key in ("out", "init", "real"):
-        if recipe.get(key):
-            recipe[key] = name_of(recipe[key])
+    config["recipe"] = without_folders(config["recipe"], ("out", "init", "real"))
     config["data"] |= {"groups": groups, "group_count": len(groups)}
     config["data"]["real"] = f"{Path(given.list).parent.name}/{name_of(given.list)}"
     config["stains"] = sorted({row.stain for row in rows if row.stain})
@@ -84,10 +81,7 @@ def main() -> None:
     )
     del config["format_version"]
     folder = save_weights(WEIGHTS / given.name, tensors, config, card, torch.bfloat16)
-    sums = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-    }
+    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     print(json.dumps({given.name: sums}, indent=4))
 
 

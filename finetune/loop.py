@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.adapt import TrainedGroup
+from ..predict.image import autocast
 from .recipe import FinetuneRecipe, Plan
 from .sub_crops import Batch
 
@@ -123,7 +124,7 @@ def train(
             inputs = (draw(step).to(accelerator.device),)
         else:
             inputs = features.of(step, draw, accelerator)
-        with autocast(recipe, accelerator.device):
+        with autocast(accelerator.device, recipe.precision):
             terms = wrapped(*inputs)
         accelerator.backward(terms["loss"])
         norm = accelerator.clip_grad_norm_(trained, recipe.clip)
@@ -149,15 +150,6 @@ def train(
     task.eval()
     terms = {name: float(torch.stack([t[name] for t in late]).mean()) for name in late[0]}
     return Outcome(step, skipped, time.monotonic() - began, terms)
-
-
-def autocast(recipe: FinetuneRecipe, device: torch.device) -> torch.autocast:
-    """What the recipe's precision means on a device; draws stay outside of it.
-
-    Not accelerate's: that one is settled once for the whole process.
-    """
-    chosen = recipe.chosen_precision() == "bf16"
-    return torch.autocast(device.type, torch.bfloat16, enabled=chosen)
 
 
 def _progress(
@@ -215,6 +207,6 @@ class _Features:
         place = step % self.recipe.cached_batches
         if place not in self.kept:
             batch = draw(place).to(accelerator.device)
-            with torch.no_grad(), autocast(self.recipe, accelerator.device):
+            with torch.no_grad(), autocast(accelerator.device, self.recipe.precision):
                 self.kept[place] = (batch, self.task.features(batch))  # pyright: ignore
         return self.kept[place]

@@ -6,7 +6,6 @@ Each shipped file is checked against its sha256 before use.
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ..configs.errors import InputError
 from .hub import fetch
 from .hub_cache import has_weights, placed, placed_keys
 from .hub_source import PUBLISHED, read_source
+from .shard_index import sha256_of
 
 WEIGHTS = Path(__file__).parent / "weights"
 """One folder for each name: what `checkpoint.save_weights` wrote."""
@@ -80,7 +80,7 @@ def find_weights(name: str) -> Path:
         )
     folder = WEIGHTS / name
     for file, wanted in SHIPPED[name].items():
-        found = _sha256(folder / file) if (folder / file).is_file() else "no such file"
+        found = sha256_of(folder / file) if (folder / file).is_file() else "no such file"
         if found != wanted:
             raise InputError(
                 f"{folder / file}: damaged (sha256 {found}, expected {wanted}); "
@@ -97,8 +97,3 @@ def _usable(folder: Path) -> Path:
             "LSM-FM are opened by luxvox.models.reference_checkpoints.load_reference"
         )
     return folder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -158,3 +158,10 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}; update it (pip install -U luxvox)"
         )
     return config
+
+
+def groups_of(config: Mapping[str, Any]) -> list[str] | None:
+    """Groups that weights have seen, by their config.json; None where it does not say."""
+    data = config.get("data")
+    groups = data.get("groups") if isinstance(data, dict) else None
+    return [str(group) for group in groups] if isinstance(groups, list) else None

@@ -114,7 +114,7 @@ def classify_image(
     for z, y, x in tile_grid(shape, weights.task.tile, (0, 0, 0)):
         tile = torch.from_numpy(filled[z, y, x])[None, None].to(device)
         size, known = _spacing(voxel_size_um, 1, device)
-        with _autocast(device, precision):
+        with autocast(device, precision):
             logits = weights.model.classify(tile, size, known, head=weights.task.head)
         found.append(logits.float().softmax(1)[0])
     return torch.stack(found).mean(0).cpu().numpy()
@@ -184,7 +184,7 @@ def _answer(
     size, known = _spacing(voxel_size_um, count, device)
     named = weights.condition
     named = None if named is None else named.to(device).expand(count, -1)
-    with _autocast(device, precision):
+    with autocast(device, precision):
         if weights.task.task == "restore":
             head = weights.task.head
             return weights.model.restore(tiles, size, known, named, head=head).float()
@@ -208,7 +208,11 @@ def _spacing(
     return size.expand(count, 3), known.expand(count)
 
 
-def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """In what the model computes on a device; one precision for each call.
+
+    Not accelerate's: that one is settled once for the whole process.
+    """
     chosen = bf16_or_no(precision, device)
     return torch.autocast(device.type, torch.bfloat16) if chosen == "bf16" else nullcontext()
 

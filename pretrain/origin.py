@@ -1,8 +1,4 @@
-"""What weights say of where they come from: groups that they have seen, names in place of paths.
-
-Whoever judges the weights later has to know which animals they have met; nobody has to know on
-which machine, in which folder.
-"""
+"""Names in place of paths: nobody has to know on which machine, in which folder, weights were made."""
 
 from __future__ import annotations
 
@@ -38,10 +34,3 @@ def without_folders(recipe: Mapping[str, Any], paths: Iterable[str]) -> dict[str
         elif value is not None:
             changed[key] = name_of(value)
     return changed
-
-
-def groups_of(config: Mapping[str, Any]) -> list[str] | None:
-    """Groups that weights have seen, by their config.json; None where it does not say."""
-    data = config.get("data")
-    groups = data.get("groups") if isinstance(data, dict) else None
-    return [str(group) for group in groups] if isinstance(groups, list) else None

@@ -8,7 +8,6 @@ augmentation and dropout are functions of (seed, step), so no random state is ke
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
@@ -31,6 +30,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from ..configs.errors import InputError
+from ..models.shard_index import sha256_of
 from .ema import Ema
 
 FORMAT = 1
@@ -108,7 +108,7 @@ def write_checkpoint(
             "position": asdict(position),
             "architecture": architecture,
             "bytes": (partial / "state.pt").stat().st_size,
-            "sha256": _sha256(partial / "state.pt"),
+            "sha256": sha256_of(partial / "state.pt"),
         }
         (partial / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
         for name in ("state.pt", "meta.json"):
@@ -167,7 +167,7 @@ def read_state(folder: Path, architecture: dict[str, Any]) -> tuple[dict[str, An
             )
     path = folder / "state.pt"
     size = path.stat().st_size if path.exists() else 0
-    if size != meta["bytes"] or _sha256(path) != meta["sha256"]:
+    if size != meta["bytes"] or sha256_of(path) != meta["sha256"]:
         raise InputError(
             f"{path}: {size} bytes, expected {meta['bytes']} with sha256 {meta['sha256'][:12]}...: "
             "cut short or changed; delete its folder to resume from an earlier one"
@@ -247,11 +247,6 @@ def _remove(folder: Path, after: Callable[[], object] = lambda: None) -> None:
     folder.rename(old)
     after()
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ...configs.errors import InputError
 from ...configs.load import load_recipe
-from ...models.catalog import SHIPPED, find_weights
-from ...models.checkpoint import CONFIG, TENSORS, load_weights
+from ...models.catalog import SHIPPED, find_folder
+from ...models.checkpoint import CONFIG, TENSORS, groups_of, load_weights
 from ...models.shard_index import INDEX
 from ...models.sizes import SIZES
 from ...predict.image import classify_image, predict_image
@@ -138,7 +138,7 @@ def fingerprint(weights: str) -> str:
     Raises:
         InputError: there are none.
     """
-    folder, digest = folder_of(weights), hashlib.sha256()
+    folder, digest = find_folder(weights), hashlib.sha256()
     # An index holds the sha256 of every shard.
     tensors = TENSORS if (folder / TENSORS).is_file() else INDEX
     for name in (tensors, CONFIG):
@@ -146,31 +146,16 @@ def fingerprint(weights: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def folder_of(weights: str) -> Path:
-    """Folder that holds the files of weights.
-
-    Raises:
-        InputError: there is none.
-    """
-    for folder in (Path(weights) / "weights", Path(weights)):
-        held = any((folder / tensors).is_file() for tensors in (TENSORS, INDEX))
-        if held and (folder / CONFIG).is_file():
-            return folder
-    return find_weights(weights)
-
-
 def groups_behind(weights: str) -> list[str] | None:
     """Groups that weights have seen in pretraining; None where they do not say."""
-    data = load_weights(folder_of(weights))[1].get("data")
-    groups = data.get("groups") if isinstance(data, dict) else None
-    return [str(group) for group in groups] if isinstance(groups, list) else None
+    return groups_of(load_weights(find_folder(weights))[1])
 
 
 def _size(plan: BenchmarkPlan) -> list[str]:
     """The size of the pretrained encoder, so that scratch is the same net."""
     if plan.weights is None or any(word.startswith("encoder=") for word in plan.overrides):
         return []
-    config = load_weights(folder_of(plan.weights))[1].get("architecture", {}).get("encoder", {})
+    config = load_weights(find_folder(plan.weights))[1].get("architecture", {}).get("encoder", {})
     for name, size in SIZES.items():
         if all(config.get(key) == getattr(size, key) for key in ("width", "depth", "heads")):
             return [f"encoder={name}"]

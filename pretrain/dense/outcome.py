@@ -9,8 +9,8 @@ from typing import Any
 from ...data.normalize import NORMALISATION
 from ...data.synthetic.catalogue import CATALOGUE
 from ...data.synthetic.stock import STRUCTURES
-from ...models.checkpoint import load_weights, save_weights
-from ..origin import groups_of, name_of, without_folders
+from ...models.checkpoint import groups_of, load_weights, save_weights
+from ..origin import name_of, without_folders
 from .objective import DensePretrainModel
 from .real import training_rows
 from .recipe import DenseRecipe
