@@ -20,8 +20,9 @@ from .configs.options import Dataset, Json, Overrides, Overwrite
 from .configs.threads import let_threads_sleep
 from .finetune import few_labels
 from .finetune.focus import verbs as focus_verbs
-from .predict import focus_verb
-from .predict.search_verbs import embed, search
+from .predict import export_verb, focus_verb
+from .predict.search_verbs import classify, embed, search
+from .predict.tables.verb import tables
 from .predict.weights_verbs import weights
 
 # In every version of typer, with click inside or beside it: wrong options, missing arguments.
@@ -262,8 +263,7 @@ for _verb in (
     focus_verbs.focus_features,
     focus_verbs.focus_fit,
     focus_verbs.focus_quality,
-    embed,
-    search,
+    *(classify, embed, export_verb.export, search, tables),
 ):
     command.command()(_verb)
 command.add_typer(weights)

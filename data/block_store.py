@@ -39,6 +39,8 @@ class BlockStore:
         voxel_size_um: (z, y, x); None = unknown.
         translation_um: (z, y, x) of the centre of the first voxel.
         ngff: version of OME-Zarr; 0.4 has no shards: a block is then several files.
+        chunks: (z, y, x); None = the usual ones. Maps of few voxels have small ones.
+        names: of the channels; () = none.
     """
 
     path: Path
@@ -50,6 +52,8 @@ class BlockStore:
     voxel_size_um: VoxelSize | None
     translation_um: VoxelSize | None = None
     ngff: Literal["0.4", "0.5"] = "0.5"
+    chunks: Triple | None = None
+    names: tuple[str, ...] = ()
     _open: list[zarr.Array] = field(default_factory=list, repr=False, compare=False)
 
     def create(self) -> None:
@@ -120,18 +124,29 @@ class BlockStore:
             name=self.path.name.removesuffix(".zarr").removesuffix(".ome"),
             voxel_size_um=self.voxel_size_um,
             translation_um=self.translation_um,
-            channel_names=(),
-            chunks=None,
+            channel_names=self.names,
+            chunks=self.chunks or _chunks(self.shape, self.block),
             shards=self.block,
         )
 
 
-def fit_block(shape: Triple, block: Triple) -> Triple:
+def fit_block(shape: Triple, block: Triple, chunks: Triple | None = None) -> Triple:
     """The shards that a store of this shape gets where blocks of `block` voxels are asked for.
 
-    An axis that is no longer than a block is one block.
+    An axis that is no longer than a block is one block. `chunks` as those of the store. Sides that
+    are multiples of 64 give the usual chunks, those of 96 or 32 smaller or larger ones.
 
     Raises:
         InputError: a block that is no multiple of the chunks.
     """
-    return layout_of(shape, None, block)[1]
+    return layout_of(shape, chunks or _chunks(shape, block), block)[1]
+
+
+def _chunks(shape: Triple, block: Triple) -> Triple:
+    """The usual chunks, or others where a block is no multiple of them but one of 96 or 32."""
+    usual, _ = layout_of(shape, None, None)
+    z, y, x = (
+        chunk if size == chunk else next((c for c in (chunk, 96, 32) if side % c == 0), chunk)
+        for size, chunk, side in zip(shape, usual, block, strict=True)
+    )
+    return z, y, x

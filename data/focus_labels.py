@@ -123,11 +123,6 @@ class FocusUnits:
         step = self.z_step_um
         return None if step is None else np.asarray(planes, np.float64) * step
 
-    def in_depths_of_field(self, planes: ArrayLike) -> NDArray[np.float64] | None:
-        """Planes from the best one -> depths of field, without sign; None unless all is known."""
-        distance, depth = self.distances_um(planes), self.depth_of_field_um
-        return None if distance is None or depth is None else np.abs(distance) / depth
-
 
 def _checked(sigma: float) -> float:
     if not (sigma > 0 and math.isfinite(sigma)):

@@ -17,6 +17,7 @@ from pathlib import Path
 from ..configs.errors import InputError
 from .focus_labels import FocusUnits
 from .focus_row import FocusRow, by_stack, stack_and_z
+from .focus_sets.published import read_published
 from .manifest import read_dataset
 from .manifest_csv import table_records
 from .open import open_volume
@@ -35,7 +36,8 @@ def read_focus_list(source: str | Path) -> tuple[FocusRow, ...]:
 
     Args:
         source: a CSV with the column `image_path` (others as in `COLUMNS`); a folder of folders
-            S001/S001_z-10.tif, in which z 0 is the best slice; or a list that `read_dataset` reads,
+            S001/S001_z-10.tif, in which z 0 is the best slice; the folder of a set that
+            `read_published` knows; or a list that `read_dataset` reads,
             whose volumes are stacks.
 
     Raises:
@@ -44,7 +46,8 @@ def read_focus_list(source: str | Path) -> tuple[FocusRow, ...]:
     """
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "dataset.csv").exists():
-        rows = _rows_of_folder(path.absolute())
+        published = read_published(path)
+        rows = _rows_of_folder(path.absolute()) if published is None else list(published)
     elif path.suffix.lower() in (".csv", ".tsv") and "image_path" in _header(path):
         rows = _rows_of_table(path)
     else:

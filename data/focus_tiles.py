@@ -6,18 +6,23 @@ change with what is to be measured; a stretch slice by slice would blow up the n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
+from torch import Tensor
 
 from ..configs.errors import InputError
 from .draws import keyed_rng
 from .normalize import IntensityStats, describe
+from .sharpness_gate import EMPTY, judge_slices
+from .sharpness_survey import Survey, survey_slices
 
 Pool = Literal["foreground", "laplacian"]
 
@@ -27,7 +32,9 @@ _FLOOR, _TOP = 0.01, 0.998  # quantiles taken as no dye, and as full of it
 _SAMPLED = 20_000  # pixels of every slice
 _BLOCK = 32  # pixels a side of the blocks that the encoders' normalisation is measured on
 _BLOCKS = 3  # along each axis of a slice
-_LEAST_CONTRAST = 2.5  # of the mask against the rest, in standard deviations of the noise
+
+_ANYWHERE = torch.tensor([-1e6])
+"""Place of a slice that may be any of the stack: far from all."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +67,16 @@ class StackFrame:
         tiles: [T, 4] int: (y, x, height, width) in pixels, the best first.
         level: intensity of no dye.
         spread: from there to the brightest structures; 1 for an empty stack.
-        foreground: share of the image that is foreground; 0 = nothing to see in the whole stack.
-        noise: standard deviation of the noise of a pixel, in the file's units.
-        mask: [Y, X] bool.
+        mask: [Y, X] bool, foreground.
+        survey: by which the gate judges slices.
         stats: for `normalize`, as encoders were trained with; None for a constant stack.
     """
 
     tiles: NDArray[np.int64]
     level: float
     spread: float
-    foreground: float
-    noise: float
     mask: NDArray[np.bool_]
+    survey: Survey
     stats: IntensityStats | None
 
     def scaled(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,10 +88,9 @@ class StackFrame:
         return np.stack([image[y : y + h, x : x + w] for y, x, h, w in self.tiles])
 
     def is_empty(self, image: NDArray[np.float32]) -> bool:
-        """Whether one slice [Y, X] shows nothing: its foreground is no brighter than the rest."""
-        if self.foreground == 0:
-            return True
-        return _contrast(image, self.mask, self.noise) < _LEAST_CONTRAST
+        """Whether one slice [Y, X] shows nothing, by the gate of `sharpness_gate`."""
+        plane = torch.from_numpy(np.ascontiguousarray(image, np.float32))[None]
+        return judge_slices(plane, _ANYWHERE, self.survey, ()).reasons[0] == EMPTY
 
 
 def frame_stack(slices: Iterable[NDArray[np.float32]], rule: TileRule | None = None) -> StackFrame:
@@ -97,40 +101,56 @@ def frame_stack(slices: Iterable[NDArray[np.float32]], rule: TileRule | None = N
         rule: None = the defaults.
 
     Raises:
-        InputError: no slices, or pixels that are not finite.
+        InputError: no slices, slices below 16 pixels a side, or pixels that are not finite.
     """
     rule = rule or TileRule()
-    total = laplacian = None
-    sample, noises, blocks = [], [], []
-    count = 0
-    for image in slices:
-        if not np.isfinite(image).all():
-            raise InputError(
-                f"slice {count} of the stack holds nan or inf, expected counts; repair the file"
-            )
-        if total is None or laplacian is None:
-            total, laplacian = np.zeros(image.shape), np.zeros(image.shape)
-        total += image
-        laplacian += ndimage.laplace(image.astype(np.float64)) ** 2
-        flat = image.ravel()
-        sample.append(flat[:: max(1, flat.size // _SAMPLED)])
-        noises.append(_noise(image))
-        blocks += _blocks(image)
-        count += 1
-    if total is None or laplacian is None:
-        raise InputError("a stack without slices; give at least one")
-    mean, noise = total / count, float(np.median(noises))
-    level, top = np.quantile(np.concatenate(sample), [_FLOOR, _TOP])
-    mask = foreground_mask(mean)
-    # Otsu finds two classes in pure noise, too.
-    empty = _contrast(mean, mask, noise / np.sqrt(count)) < _LEAST_CONTRAST
-    tiles = _choose(mask, laplacian, rule)
+    seen = _Seen()
+    survey = survey_slices(map(seen.add, slices), itertools.count())
+    assert seen.total is not None  # the survey refuses stacks without slices
+    assert seen.laplacian is not None
+    level, top = np.quantile(np.concatenate(seen.sample), [_FLOOR, _TOP])
+    mask = foreground_mask(seen.total / seen.count)
     spread = float(top - level)
     return StackFrame(
-        tiles, float(level), spread if spread > 0 else 1.0,
-        0.0 if empty else float(mask.mean()), noise, mask,
-        _stats(np.stack(blocks)),
-    )  # fmt: skip
+        tiles=_choose(mask, seen.laplacian, rule),
+        level=float(level),
+        spread=spread if spread > 0 else 1.0,
+        mask=mask,
+        survey=survey,
+        stats=_stats(np.stack(seen.blocks)),
+    )
+
+
+class _Seen:
+    """What is kept of slices that have gone by."""
+
+    def __init__(self) -> None:
+        self.total: NDArray[np.float64] | None = None
+        self.laplacian: NDArray[np.float64] | None = None
+        self.sample: list[NDArray[np.float32]] = []
+        self.blocks: list[NDArray[np.float32]] = []
+        self.count = 0
+
+    def add(self, image: NDArray[np.float32]) -> Tensor:
+        """Look at a slice [Y, X], and hand it on.
+
+        Raises:
+            InputError: pixels that are not finite.
+        """
+        if not np.isfinite(image).all():
+            raise InputError(
+                f"slice {self.count} of the stack holds nan or inf, expected counts; repair the "
+                "file"
+            )
+        if self.total is None or self.laplacian is None:
+            self.total, self.laplacian = np.zeros(image.shape), np.zeros(image.shape)
+        self.total += image
+        self.laplacian += ndimage.laplace(image.astype(np.float64)) ** 2
+        flat = image.ravel()
+        self.sample.append(flat[:: max(1, flat.size // _SAMPLED)])
+        self.blocks += _blocks(image)
+        self.count += 1
+        return torch.from_numpy(np.ascontiguousarray(image, np.float32))
 
 
 def foreground_mask(mean: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -196,26 +216,3 @@ def _blocks(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 def _stats(blocks: NDArray[np.float32]) -> IntensityStats | None:
     return None if blocks.min() == blocks.max() else describe(blocks, "the stack")
-
-
-def _noise(image: NDArray[np.float32]) -> float:
-    """Standard deviation of white noise with the same differences of differences along x."""
-    if image.shape[1] < 3:
-        return 0.0
-    second = image[:, 2:] - 2 * image[:, 1:-1] + image[:, :-2]
-    return float(1.4826 * np.median(np.abs(second)) / np.sqrt(6))
-
-
-def _contrast(image: NDArray[np.floating], mask: NDArray[np.bool_], noise: float) -> float:
-    """How much brighter the mask is than the rest, in standard deviations of the noise.
-
-    The image is averaged over 5 x 5 pixels first, so noise counts a fifth.
-    """
-    smooth = ndimage.uniform_filter(image.astype(np.float64), 5)
-    if mask.all():
-        low, high = np.quantile(smooth, [0.05, 0.95])
-        # What white noise alone spreads over, so that it comes out below the least contrast.
-        difference = float(high - low) / 2
-    else:
-        difference = float(smooth[mask].mean() - smooth[~mask].mean())
-    return difference / (noise / 5) if noise > 0 else (np.inf if difference > 0 else 0.0)

@@ -87,7 +87,9 @@ def save_volume(
     report = progress or (lambda done, total: None)
     with _in_place(out, overwrite, source) as temporary:
         if ending in _TIFF_SUFFIXES:
-            write_ome_tiff(temporary, shape, dtype, axes, read, report, voxel_size_um, names)
+            write_ome_tiff(
+                temporary, shape, dtype, axes, read, report, voxel_size_um, names, translation_um
+            )
         elif ending in _NIFTI_SUFFIXES:
             zipped = ending.endswith(".gz")
             write_nifti(
@@ -120,6 +122,7 @@ def save_labels(
     voxel_size_um: VoxelSize | None,
     ngff: Literal["0.4", "0.5"] = "0.5",
     overwrite: bool = False,
+    translation_um: VoxelSize | None = None,
 ) -> Path:
     """Write labels into the OME-Zarr of their image, as `labels/NAME`, and name them there.
 
@@ -130,6 +133,7 @@ def save_labels(
         voxel_size_um: (z, y, x); None = unknown.
         ngff: of the store.
         overwrite: replace labels of that name.
+        translation_um: (z, y, x) of the centre of the first voxel.
 
     Returns:
         The path of the labels.
@@ -150,7 +154,7 @@ def save_labels(
         ngff=ngff,
         name=name,
         voxel_size_um=voxel_size_um,
-        translation_um=None,
+        translation_um=translation_um,
         channel_names=(),
         chunks=None,
         shards=None,

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from .sharpness import SUPPORT_PX, Spectra, cut_tiles, measure_sharpness, spectra, support_sides
+from .sharpness_hot import BEAD, mend
 from .sharpness_survey import (
     BLOCK,
     FOREGROUND_SHARE,
     FOREGROUND_SPREADS,
+    Shown,
     Survey,
     block_means,
     finite,
-    mend,
+    without_lines,
 )
 
 EMPTY, SATURATED, LOW_SNR = "empty", "saturated", "low_snr"
@@ -31,6 +33,12 @@ MOST_SATURATED = 0.02
 """Share of saturated pixels in the tiles that count."""
 _TAIL_SPREADS = 5.0
 _TAIL_SHARE, _TAIL_BLOCKS = 2e-4, 8
+_CUT = 0.05
+"""Share of pixels at the lowest value of a slice, above which values were cut off there."""
+_COARSE = 0.3
+"""Share of pixels at the median value, above which noise is about one grey level."""
+_SKEWED = 2.0
+"""How much farther such noise reaches up."""
 _ONE_PIXEL = 0.75
 """Share of the light of a bright block in its brightest pixel; more is no image of anything."""
 _LOOKED_AT = 2000
@@ -42,9 +50,15 @@ _WHITE = 1.15
 _FLOAT = 1e-5
 _ROUNDING = 2.0
 """Noise power over that of rounding, below which nothing can be said of its colour."""
-_DEVIATIONS = 5.0
-_SLOPE_DEVIATIONS = 2.5
+_DEVIATIONS = 6.0
+_SLOPE_DEVIATIONS = 3.5
+_WHITE_DEVIATIONS = 2.0
 _ORDER = 5
+_NEARBY = 2
+"""Slices that an interpolation along z reaches."""
+_CLIPPED = 3.0
+_ALIKE_DEVIATIONS = 6.0
+_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,7 @@ def judge_slices(
         support_px: see `sharpness.measure_sharpness`.
     """
     counts = mend(finite(slices.float()), survey.hot)
+    counts = mend(counts, survey.beads, 2 * BEAD)
     tiles = cut_tiles(counts)
     found = spectra(tiles, survey.level_at(z), survey.scale_at(z))
     blocks = block_means(tiles) - survey.background_at(z)[:, None, None, None, None]
@@ -103,6 +118,9 @@ def judge_slices(
     snr = _snr(found, support_px)
     kept = survey.kept
     there = _has_tail(tiles, blocks, survey) | _has_spectrum(found.coefficients, survey, support_px)
+    if survey.shown is not None and not bool(there.all()):
+        fading = (-survey.log_brightness_slope * z).exp()[:, None, None, None, None]
+        there = there | _resembles(fading * blocks, z, survey.shown)
     together = _mean_square(snr, found.noise, kept)
     saturated = sat_frac[:, kept].mean(1) > MOST_SATURATED
     reasons = [
@@ -158,8 +176,19 @@ def _has_tail(tiles: Tensor, blocks: Tensor, survey: Survey) -> Tensor:
     counted = rest[:, survey.kept].flatten(1)
     count = counted.shape[1]
     few = counted[:, :: -(-count // _SAMPLED)]
-    middle, low = (few.kthvalue(1 + int(share * few.shape[1]), 1).values for share in (0.5, 0.1587))
-    limit = _TAIL_SPREADS * (middle - low).clamp(min=survey.block_noise)
+    low, middle, high = (
+        few.kthvalue(1 + int(share * few.shape[1]), 1).values for share in (0.1587, 0.5, 0.8413)
+    )
+    # Of noise that was cut off below, or is about one grey level, the lower half says too little.
+    pixels = tiles.flatten(1)
+    pixels = pixels[:, :: -(-pixels.shape[1] // _SAMPLED)]
+    at_lowest, at_middle = (
+        (pixels == value).float().mean(1)
+        for value in (pixels.amin(1, True), pixels.median(1, True).values)
+    )
+    few_levels = (at_lowest > _CUT) | (at_middle > _COARSE)
+    spread = torch.where(few_levels, _SKEWED * (high - low) / 2, middle - low)
+    limit = _TAIL_SPREADS * spread.clamp(min=survey.block_noise)
     hits = (rest > limit[:, None, None, None, None]) & survey.kept[..., None, None]
     needed = max(_TAIL_BLOCKS, _TAIL_SHARE * count)
     return torch.stack([_images(*each) >= needed for each in zip(hits, rest, tiles, strict=True)])
@@ -213,13 +242,51 @@ def _has_spectrum(coefficients: Tensor, survey: Survey, support_px: float) -> Te
     )
     falls = low.above(next_low, _FALL)
     # Noise that was smoothed and then rounded looks white where rounding is all that is left.
-    white = (corner.power > _ROUNDING * survey.step**2 / 12) & ~medium.above(corner, _WHITE)
+    like_corner = medium.power <= _WHITE * medium.doubt(corner, _WHITE_DEVIATIONS) * corner.power
+    white = (corner.power > _ROUNDING * survey.step**2 / 12) & like_corner
     # Slightly smoothed noise: its logarithm falls with the squared frequency.
     slope = medium.power / corner.power.clamp(1e-30) * medium.doubt(corner, _SLOPE_DEVIATIONS)
     smoothed = slope.clamp(1, 2).square()
     # A constant slice leaves what float32 leaves of it.
     real = (corner.power > 0) & (low.power > (_FLOAT * survey.background) ** 2)
     return real & (falls | (white & inside.above(corner, smoothed)))
+
+
+def _resembles(blocks: Tensor, z: Tensor, shown: Shown) -> Tensor:
+    """[S] bool: what other slices show is at the same place here, however faint.
+
+    By correlation with their mean; that of all shifted ones says what chance does. Slices nearby
+    are left out: an interpolation along z may have given them the same noise.
+
+    Args:
+        blocks: [S, Ty, Tx, h / 4, w / 4], block means above the background, bleaching undone.
+        z: [S].
+        shown: of the survey.
+    """
+    found = torch.zeros(len(blocks), dtype=torch.bool, device=blocks.device)
+    for place, here in enumerate(blocks):
+        rest = without_lines(here)
+        itself = (shown.blocks - rest).abs().amax((1, 2, 3, 4)) <= 1e-3 * rest.abs().max()
+        # Where nobody says which slice this is, it may be found among those shown.
+        own = shown.z[itself][0] if itself.any() else z[place]
+        far = (shown.z - own).abs() > _NEARBY
+        if not far.any():
+            continue
+        mean = shown.blocks[far].mean(0)
+        spread = (rest.square().mean().sqrt()).clamp(min=1e-12)
+        # Clipped: a few spots that are always there make no sample.
+        pair = [
+            value.clamp(-_CLIPPED * width, _CLIPPED * width)
+            .transpose(1, 2)
+            .flatten(2)
+            .flatten(0, 1)
+            for value, width in ((rest, spread), (mean, mean.square().mean().sqrt()))
+        ]
+        first, second = (torch.fft.rfft2(image) for image in pair)
+        chance = torch.fft.irfft2(first * second.conj(), s=pair[0].shape)
+        deviation = _MAD_TO_SIGMA * chance.abs().median()
+        found[place] = bool(chance[0, 0] > _ALIKE_DEVIATIONS * deviation)
+    return found
 
 
 @lru_cache(maxsize=32)

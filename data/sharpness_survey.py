@@ -6,16 +6,18 @@ made slice by slice would lift the noise of an empty slice to the strength of an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ..configs.errors import InputError
 from .sharpness import cut_tiles, of_tiles, tile_sides
+from .sharpness_hot import around, hot_pixels, unchanged
 
 BLOCK = 4
 """Pixels a side of the means that foreground is looked for in."""
@@ -26,9 +28,10 @@ FOREGROUND_SHARE = 0.02
 KEPT_SHARE = 0.25
 """Foreground that a tile needs, of that of the fullest tile."""
 _MAD_TO_SIGMA = 1.4826
-_HOT_SPREADS = 12.0
-_HOT_NEIGHBOURS = 0.2
-"""Of a hot pixel's excess, the most that its neighbours have; a lens spreads a point further."""
+_SHOWN_SHARE, _SHOWN_SLICES = 0.005, 3
+"""Foreground of a slice, and slices with so much, that it takes to know what a sweep shows."""
+_MOST_KEPT = 64
+"""Slices whose block means are held at a time."""
 _PLATEAU_SHARE = 1e-3
 """Pixels at the very top of the range; more of them are a ceiling."""
 _LEVEL_SPREADS = 3.0
@@ -37,6 +40,18 @@ _STEADY = 0.8
 """Kendall's tau that a drift along z needs."""
 _MOST_DRIFT = 6.0
 """Largest ratio of brightness between the ends of a stack that is taken for bleaching."""
+
+
+class Shown(NamedTuple):
+    """Slices in which there is something to see.
+
+    Attributes:
+        blocks: [N, Ty, Tx, h / 4, w / 4] means, see `without_lines`.
+        z: [N], their places.
+    """
+
+    blocks: Tensor
+    z: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,8 @@ class Survey:
         block_noise: spread of the means of 4 x 4 pixels without dye.
         ceiling: the value at which pixels are saturated; None where there is no sign of one.
         hot: [K] places of hot pixels in a flattened slice.
+        beads: [L] places of all pixels that a smoothing has spread hot ones over.
+        shown: slices that show something; None where there are few.
         foreground: [Ty, Tx], share of foreground in each tile, over all z.
         kept: [Ty, Tx] bool, the tiles that slices are judged by.
     """
@@ -68,6 +85,8 @@ class Survey:
     block_noise: float
     ceiling: float | None
     hot: Tensor
+    beads: Tensor
+    shown: Shown | None
     foreground: Tensor
     kept: Tensor
 
@@ -86,7 +105,7 @@ class Survey:
 
 def survey_slices(
     slices: Iterable[Tensor],
-    z: Sequence[float],
+    z: Iterable[float],
     largest: float | None = None,
     drifts: bool = False,
 ) -> Survey:
@@ -94,7 +113,7 @@ def survey_slices(
 
     Args:
         slices: [Y, X] float32 each, all of one size; at least one. NaN counts as the darkest value.
-        z: of each of them.
+        z: of each of them; may go on.
         largest: the top of the number type of the file, where that is an integer.
         drifts: the slices show the same content (a sweep), so that a drift of background and
             brightness along z is bleaching. Two numbers of the whole stack say it.
@@ -103,24 +122,30 @@ def survey_slices(
         The survey. Of a stack without any structure all tiles are kept.
 
     Raises:
-        InputError: slices too small to be judged.
+        InputError: no slices, or slices too small to be judged.
     """
-    blocks, hot, tops, shape = [], None, [], (0, 0)
+    blocks, hot, tops, shape, count = _Thinned(), None, [], (0, 0), 0
+    least = most = None
     steps = []
-    for plane in slices:
+    for at_z, plane in zip(z, slices, strict=False):
         plane = finite(plane)
         shape = (plane.shape[0], plane.shape[1])
         tile_sides(shape)
-        found = _hot_pixels(plane)
-        hot = found.int() if hot is None else hot + found
-        blocks.append(block_means(cut_tiles(plane[None])))
+        found = torch.stack(hot_pixels(plane)).int()
+        hot = found if hot is None else hot + found
+        least = plane if least is None else torch.minimum(least, plane)
+        most = plane if most is None else torch.maximum(most, plane)
+        blocks.add(at_z, block_means(cut_tiles(plane[None])))
         tops.append((float(plane.max()), float((plane == plane.max()).float().mean())))
         steps.append(_step(plane))
-    assert hot is not None  # the caller gives at least one slice
-    hot = (hot >= max(1, len(blocks) / 2)).flatten().nonzero()[:, 0]
-    means = torch.cat(blocks)  # [S, Ty, Tx, h / 4, w / 4]
+        count += 1
+    if hot is None or least is None or most is None:
+        raise InputError("a stack without slices; give at least one")
+    single, smoothed = hot >= max(1, count / 2)
+    hot = single.flatten().nonzero()[:, 0]
+    means = torch.cat(blocks.kept)  # [S, Ty, Tx, h / 4, w / 4]
     noise = max(_block_noise(means), max(steps) / 12**0.5 / BLOCK)
-    at = torch.tensor(list(z), dtype=torch.float32)
+    at = torch.tensor(blocks.at, dtype=torch.float32)
     dark = torch.quantile(means.flatten(-2).median(-1).values.flatten(1), 0.05, dim=1)  # [S]
     slope = _slope(at, dark) if drifts else 0.0
     background = float((dark - slope * at).median())
@@ -144,6 +169,10 @@ def survey_slices(
         block_noise=noise,
         ceiling=_ceiling(tops, largest),
         hot=hot,
+        beads=(around(smoothed) | unchanged(least, most, max(steps), count))
+        .flatten()
+        .nonzero()[:, 0],
+        shown=_shown(above, bright, kept, at),
         foreground=foreground,
         kept=kept,
     )
@@ -172,53 +201,44 @@ def _pool(side: int) -> Tensor:
     return means
 
 
-def mend(slices: Tensor, hot: Tensor) -> Tensor:
-    """Put the mean of the eight neighbours in place of hot pixels.
+def _shown(above: Tensor, bright: Tensor, kept: Tensor, at: Tensor) -> Shown | None:
+    """Slices that show something; None where they are too few.
 
     Args:
-        slices: [S, Y, X].
-        hot: [K], places in a flattened slice.
+        above: [S, Ty, Tx, h / 4, w / 4] block means above the background, bleaching undone.
+        bright: which of them are foreground.
+        kept: [Ty, Tx].
+        at: [S] z.
     """
-    if not len(hot):
-        return slices
-    high, wide = slices.shape[1:]
-    y, x = hot // wide, hot % wide
-    around = [
-        slices[:, (y + dy).clamp(0, high - 1), (x + dx).clamp(0, wide - 1)]
-        for dy in (-1, 0, 1)
-        for dx in (-1, 0, 1)
-        if dy or dx
-    ]
-    mended = slices.clone()
-    mended[:, y, x] = torch.stack(around).median(0).values
-    return mended
+    shows = bright[:, kept].float().mean((1, 2, 3)) >= _SHOWN_SHARE
+    if shows.sum() < _SHOWN_SLICES:
+        return None
+    return Shown(without_lines(above[shows]), at[shows])
 
 
-def _hot_pixels(plane: Tensor) -> Tensor:
-    """[Y, X] bool: single pixels far above all of their neighbours, sharper than a lens can be."""
-    padded = F.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    high, wide = plane.shape
-    around = [
-        padded[1 + dy : 1 + dy + high, 1 + dx : 1 + dx + wide]
-        for dy in (-1, 0, 1)
-        for dx in (-1, 0, 1)
-        if dy or dx
-    ]
-    # Second highest neighbour: two hot pixels may touch, but no lens makes a point of two.
-    highest, second, lowest = around[0], torch.full_like(plane, -torch.inf), around[0]
-    for neighbour in around[1:]:
-        second = torch.maximum(second, torch.minimum(highest, neighbour))
-        highest = torch.maximum(highest, neighbour)
-        lowest = torch.minimum(lowest, neighbour)
-    steps = (plane[:, 1:] - plane[:, :-1]).abs().flatten()
-    spread = _MAD_TO_SIGMA / 2**0.5 * float(steps[:: max(1, len(steps) // 100_000)].median())
-    excess = plane - lowest
-    # Without noise (rendered, thresholded images) single pixels may be all there is.
-    return (
-        (excess > _HOT_SPREADS * spread)
-        & (second - lowest < _HOT_NEIGHBOURS * excess)
-        & (spread > 0)
-    )
+def without_lines(blocks: Tensor) -> Tensor:
+    """[..., h, w] less the mean of each row and column: uneven light and stripes go with them."""
+    rest = blocks - blocks.mean(-1, keepdim=True)
+    return rest - rest.mean(-2, keepdim=True)
+
+
+class _Thinned:
+    """Block means of some slices, evenly spread: memory does not depend on how many there are."""
+
+    def __init__(self) -> None:
+        self.kept: list[Tensor] = []
+        self.at: list[float] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, z: float, blocks: Tensor) -> None:
+        """Keep every second, every fourth ... slice, once there are more than `_MOST_KEPT`."""
+        if self._seen % self._every == 0:
+            self.kept.append(blocks)
+            self.at.append(z)
+        if len(self.kept) > _MOST_KEPT:
+            self.kept, self.at = self.kept[::2], self.at[::2]
+            self._every *= 2
+        self._seen += 1
 
 
 def _block_noise(means: Tensor) -> float:

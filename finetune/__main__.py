@@ -14,7 +14,8 @@ from ..configs.load import load_recipe
 from ..configs.threads import let_threads_sleep
 
 TASKS = {"segment": "segment", "restore": "restore", "deblur": "restore", "classify": "classify"}
-"""What a user may say, and which task that is."""
+"""What a user may say, and which task that is; `focus` is apart, see `finetune.focus.train`."""
+FOCUS = "focus"
 
 _USAGE = (
     "usage: python -m luxvox.finetune TASK DATASET --out RUN [--weights W] [--shots K] "
@@ -35,7 +36,7 @@ def finetune_command(
     """Fine-tune on a list; prints where the report lies.
 
     Args:
-        task: one of `TASKS`.
+        task: one of `TASKS`, or "focus".
         dataset: a list with labels, targets or classes.
         out: folder of the run.
         weights: a RUN, a weights folder, a shipped name, "none"; None = as the recipe says.
@@ -49,6 +50,8 @@ def finetune_command(
     Raises:
         InputError: anything that the user can mend.
     """
+    if task == FOCUS:
+        return _focus(dataset, out, weights, shots, recipe, overrides)
     from accelerate import PartialState
 
     from ..report.finetune import write_finetune_report
@@ -56,7 +59,7 @@ def finetune_command(
     from .run import finetune
 
     if task not in TASKS:
-        raise InputError(f"no task {task!r}, expected one of {', '.join(TASKS)}")
+        raise InputError(f"no task {task!r}, expected one of {', '.join((*TASKS, FOCUS))}")
     chosen = {"task": TASKS[task], "data": dataset, "out": out, "weights": weights, "shots": shots}
     # Quoted: a path may look like a number or a list to YAML.
     words = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
@@ -66,6 +69,25 @@ def finetune_command(
     if PartialState().is_main_process:
         print(f"done: {write_finetune_report(Path(plan.out))}")
     return metrics
+
+
+def _focus(
+    dataset: str,
+    out: str,
+    weights: str | None,
+    shots: int | None,
+    recipe: str | None,
+    overrides: Sequence[str],
+) -> dict[str, Any]:
+    """The focus head; weights are those of the frozen encoder."""
+    from .focus.train import train_focus_command
+
+    if shots is not None:
+        raise InputError(
+            f"--shots is {shots}, but focus learns from all stacks of the list; leave it out"
+        )
+    words = [] if weights is None else [f"encoder={json.dumps(weights)}"]
+    return train_focus_command(dataset, out, recipe, [*words, *overrides])
 
 
 def main(arguments: list[str] | None = None) -> int:

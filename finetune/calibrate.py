@@ -16,6 +16,8 @@ from .blend import trust
 from .examples import Example
 
 THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.05), 2)
+_PRIOR_ROWS = 3.0
+"""How many rows the threshold 0.5 counts for: a wrong one costs more than a wrong step."""
 _NEARLY_BEST = 0.01  # of Dice: differences below say nothing
 
 
@@ -44,7 +46,7 @@ def best_threshold(
 
 
 def shrunken(threshold: float, shots: int) -> float:
-    """Draw a threshold back towards 0.5, to `trust(K)` of its distance in logits.
+    """Draw a threshold back towards 0.5, to K / (K + 3) of its distance in logits.
 
     The next animal's annotator may be another one.
 
@@ -52,7 +54,7 @@ def shrunken(threshold: float, shots: int) -> float:
         threshold: chosen on K rows, between 0 and 1.
         shots: K.
     """
-    logit = math.log(threshold / (1 - threshold)) * trust(shots)
+    logit = math.log(threshold / (1 - threshold)) * trust(shots, _PRIOR_ROWS)
     return round(1 / (1 + math.exp(-logit)), 3)
 
 

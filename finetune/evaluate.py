@@ -28,7 +28,7 @@ from ..data.row import Row
 from ..models.metrics.classification import classification_metrics, confusion_matrix
 from ..predict.image import classify_image, predict_image, voxel_size_warning
 from ..predict.task_weights import Task, TaskWeights, load_task
-from ..predict.volume import found_labels
+from ..predict.volume import choose_device, found_labels
 from ..report.cases import Case, load_cases, save_cases
 from ..report.evaluation import MEANS, metric_names, shown, write_evaluation_page
 from .examples import Example, load_example
@@ -121,7 +121,7 @@ def evaluate_command(
     structure: str | None = None,
 ) -> None:
     """Evaluate and print a table; the body of `luxvox evaluate`. Arguments as `evaluate`."""
-    result = evaluate(run, dataset, json_out, task, structure)
+    result = evaluate(run, dataset, json_out, task, structure, choose_device("auto"))
     console = Console()
     names = metric_names(result)
     table = Table("sample", *names)

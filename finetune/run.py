@@ -23,7 +23,7 @@ from ..predict.task_weights import TaskConfig, TaskWeights
 from .blend import blend_towards, weights_of
 from .examples import Example, label_values_of, load_support
 from .few_shot import draw_shots
-from .loop import Outcome, train
+from .loop import Outcome, Told, train
 from .naming import TEXT_WIDTH, learnt_structures, named
 from .outcome import learning_metrics, write_outcome
 from .recipe import FinetuneRecipe
@@ -46,6 +46,7 @@ def finetune(
     recipe: FinetuneRecipe,
     support: Sequence[Row] | None = None,
     examples: Sequence[Example] | None = None,
+    told: Told = lambda step, steps: None,
 ) -> dict[str, Any]:
     """Run a recipe to its end.
 
@@ -54,6 +55,7 @@ def finetune(
             support.npz and weights/.
         support: rows to learn from; None draws them from `data`. A benchmark gives its own.
         examples: what stands for these rows, in place of reading them: cut, or with noise added.
+        told: of every step of the loop; what it raises ends the run.
 
     Returns:
         What stands in metrics.json.
@@ -76,7 +78,7 @@ def finetune(
     accelerator.init_trackers("luxvox")
     if examples is None:
         examples = load_support(rows, recipe.task, classes=recipe.labels == "classes")
-    metrics = _learn(recipe, rows, list(examples), accelerator)
+    metrics = _learn(recipe, rows, list(examples), accelerator, told)
     if main:
         write_metrics(run, metrics)
     accelerator.wait_for_everyone()
@@ -118,6 +120,7 @@ def _learn(
     rows: Sequence[Row],
     examples: list[Example],
     accelerator: Accelerator,
+    told: Told,
 ) -> dict[str, Any]:
     """Everything between reading and writing metrics.json; writes weights and support."""
     values = label_values_of(rows) if recipe.task == "segment" and _many(recipe) else ()
@@ -125,7 +128,7 @@ def _learn(
     if recipe.task == "segment":
         structures = learnt_structures(examples, recipe.structure)
     structure = structures[0] if len(structures) == 1 else None
-    condition = named(structures, recipe.text_folder)
+    condition = named(structures, recipe.text_folder, recipe.weights)
     head, config = _head(recipe, examples, values)
     width = TEXT_WIDTH if condition is None else condition.shape[1]
     start = starting_model(recipe, head, config, width)
@@ -156,7 +159,7 @@ def _learn(
         outcome = Outcome(recipe.classify.views, 0, 0.0)
     else:
         with _draws(recipe, crops, condition, structures, examples, accelerator) as draw:
-            outcome = train(task, groups, draw, recipe, plan, accelerator, start.new_head)
+            outcome = train(task, groups, draw, recipe, plan, accelerator, start.new_head, told)
     merge_lora(model)
     if plan.blend < 1:
         blend_towards(model, untouched, plan.blend)

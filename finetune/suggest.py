@@ -28,7 +28,7 @@ from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from ..predict.image import predict_image
 from ..predict.task_weights import TaskWeights, load_task
-from ..predict.volume import found_labels
+from ..predict.volume import choose_device, found_labels
 from ..report.cases import Case
 from ..report.suggest import write_suggest_page
 from .confidence import disagreement, expected_dice
@@ -146,8 +146,7 @@ def suggest_command(
         InputError: anything that the user can mend.
     """
     folder = out or Path(run) / "suggest" / Path(volume).name.split(".")[0]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    for one in suggest(run, volume, count, folder, 0, device, structure):
+    for one in suggest(run, volume, count, folder, 0, choose_device("auto"), structure):
         print(f"{one.rank}. {_name(one.origin)}, {_said(one)}")
     print(folder / "suggest.html")
 

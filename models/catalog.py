@@ -20,9 +20,9 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 SHIPPED: Mapping[str, Mapping[str, str]] = {
     "luxvox-tiny": {
-        "README.md": "5a255892317c93283e2208ca86f85cfcd41004c3e9f73fb602f39459986d80ac",
-        "config.json": "54feecf06e06a4e9ee4b7b91757193c60032cb38b885cc9e70383fba8d247472",
-        "model.safetensors": "50b17b33a15b6958c61a077de0791c4a7dab3c2a38991cdb73027976edff5ce9",
+        "README.md": "bf36bd165f6c71441ac733d8e4a2455d2dbd0f904a396c34461ae4ddef7dcb72",
+        "config.json": "ac6c00e42f7629a4092cb90a75af66169f3eae2e9d2412253becb2de45a93ca6",
+        "model.safetensors": "51f5c28834cb9160919da66a3008c02008770431f2f781fa814fd05659c0b3cf",
     },
 }
 """Name -> file in its folder -> sha256."""

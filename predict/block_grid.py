@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..data.resample import source_box
 from ..data.tiles import tile_starts
 from .task_weights import Triple
 
@@ -24,16 +25,24 @@ class BlockGrid:
     """Blocks are numbered z-major from 0, and so are tiles. All tuples are (z, y, x) voxels.
 
     Attributes:
-        shape: of the volume.
+        shape: of what is stored.
         block: sides of a block; the last one of an axis may be shorter.
-        tile: what the network sees at once.
-        overlap: least number of voxels that tiles share with their neighbours.
+        tile: answers that the network gives at once.
+        overlap: least number of answers that tiles share with their neighbours.
+        answers: (Z, Y, X) of the grid of tiles, where answers are resampled before they are stored;
+            None = the grid of blocks.
     """
 
     shape: Triple
     block: Triple
     tile: Triple
     overlap: Triple
+    answers: Triple | None = None
+
+    @property
+    def tiled(self) -> Triple:
+        """(Z, Y, X) of the grid of tiles."""
+        return self.answers or self.shape
 
     @functools.cached_property
     def counts(self) -> Triple:
@@ -50,15 +59,19 @@ class BlockGrid:
     def starts(self) -> tuple[list[int], list[int], list[int]]:
         """Of tiles along each axis."""
         z, y, x = (
-            tile_starts(*sides) for sides in zip(self.shape, self.tile, self.overlap, strict=True)
+            tile_starts(*sides) for sides in zip(self.tiled, self.tile, self.overlap, strict=True)
         )
         return z, y, x
 
     @functools.cached_property
     def tile_shape(self) -> Triple:
         """No tile is larger than the volume."""
-        z, y, x = (min(sides) for sides in zip(self.shape, self.tile, strict=True))
+        z, y, x = (min(sides) for sides in zip(self.tiled, self.tile, strict=True))
         return z, y, x
+
+    def core(self, block: int) -> Box:
+        """The answers that a block is made of: its own voxels, or what they are resampled from."""
+        return source_box(self.box(block), self.tiled, self.shape)
 
     def box(self, block: int) -> Box:
         """The voxels that a block answers for."""
@@ -80,7 +93,7 @@ class BlockGrid:
 
     def tiles(self, block: int) -> list[int]:
         """Tiles that touch a block, ascending."""
-        box = self.box(block)
+        box = self.core(block)
         ranges = []
         for part, starts, side in zip(box, self.starts, self.tile_shape, strict=True):
             # Those that begin before its end and end after its start.
@@ -90,7 +103,7 @@ class BlockGrid:
         return [(z * rows + y) * columns + x for z, y, x in itertools.product(*ranges)]
 
     def tile_box(self, tile: int) -> Box:
-        """Voxels of a tile."""
+        """Answers of a tile."""
         _, rows, columns = map(len, self.starts)
         places = tile // (rows * columns), tile // columns % rows, tile % columns
         z, y, x = (
@@ -101,11 +114,21 @@ class BlockGrid:
 
     def blocks(self, tile: int) -> list[int]:
         """Blocks that a tile touches, ascending."""
-        ranges = [
-            range(part.start // side, (part.stop - 1) // side + 1)
-            for part, side in zip(self.tile_box(tile), self.block, strict=True)
-        ]
+        ranges = []
+        for part, (starts, stops) in zip(self.tile_box(tile), self._cores, strict=True):
+            first = bisect.bisect_right(stops, part.start)
+            ranges.append(range(first, bisect.bisect_left(starts, part.stop)))
         return [self.number(place) for place in itertools.product(*ranges)]
+
+    @functools.cached_property
+    def _cores(self) -> list[tuple[list[int], list[int]]]:
+        """Along each axis, where the cores of blocks start and stop."""
+        _, rows, columns = self.counts
+        found = []
+        for axis, step in enumerate((rows * columns, columns, 1)):
+            parts = [self.core(place * step)[axis] for place in range(self.counts[axis])]
+            found.append(([part.start for part in parts], [part.stop for part in parts]))
+        return found
 
 
 def bounding_box(boxes: Sequence[Box]) -> Box:

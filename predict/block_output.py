@@ -24,14 +24,28 @@ class BlockOutput(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: Literal["labels", "probabilities", "restored"]
+    what: Literal[
+        "labels", "probabilities", "restored", "embeddings", "classes", "class_probabilities"
+    ]
+    """The last three are maps, of which a voxel stands for a patch or a tile."""
     threshold: float = Field(default=0.5, ge=0, le=1)
     """Of labels with one foreground: a voxel is foreground above it."""
     label_values: tuple[int, ...] = ()
     """Of labels with several classes: the value of each; () = the number of the class."""
+    names: tuple[str, ...] = ()
+    """Of probabilities of several classes: what the channels are called."""
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether values name something, so that no mean may be taken of them."""
+        return self.what in ("labels", "classes")
 
     def stored(self, channels: int) -> Stored:
         """How answers of that many channels are stored."""
+        if self.what == "embeddings":
+            return Stored(channels, "float16", "image")
+        if self.what == "classes":  # 0 = nothing is there
+            return Stored(0, np.min_scalar_type(channels).name, "labels")
         if self.what == "labels":
             largest = max(self.label_values, default=channels)
             least = min(self.label_values, default=0)
@@ -43,12 +57,16 @@ class BlockOutput(BaseModel):
         """What is stored of an answer [C, Z, Y, X]: [Z, Y, X], or [C, Z, Y, X] of several.
 
         Args:
-            answer: probabilities, or a normalised image of one channel.
+            answer: probabilities, tokens, or a normalised image of one channel.
             stats: of the volume.
         """
         if self.what == "restored":
             return denormalize(answer[0].astype(np.float64), stats).astype(np.float32)
-        if self.what == "probabilities":
+        if self.what == "embeddings":
+            return answer.astype(np.float16)
+        if self.what == "classes":
+            return (answer.argmax(0) + 1).astype(self.stored(len(answer)).dtype)
+        if self.what.endswith("probabilities"):
             return answer if len(answer) > 1 else answer[0]
         if len(answer) == 1:
             return (answer[0] > self.threshold).astype(np.uint8)
@@ -57,7 +75,7 @@ class BlockOutput(BaseModel):
         return np.array(self.label_values or range(len(answer)), dtype=dtype)[found]
 
     def of_nothing(self, shape: tuple[int, int, int], channels: int) -> NDArray:
-        """Labels or probabilities of a block that is skipped: background.
+        """What is stored of a block that is skipped: background, in maps 0.
 
         Args:
             shape: (Z, Y, X) of the block.
@@ -66,7 +84,8 @@ class BlockOutput(BaseModel):
         stored = self.stored(channels)
         if stored.channels:
             values = np.zeros((stored.channels, *shape), stored.dtype)
-            values[0] = 1  # the first class is the background
+            if self.what == "probabilities":
+                values[0] = 1  # the first class is the background
             return values
         background = self.label_values[0] if self.what == "labels" and self.label_values else 0
         return np.full(shape, background, stored.dtype)

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..configs.errors import InputError
+from ..data.block_tiff import is_tiff
 from ..data.save import check_out, labels_store
 from ..data.volume import Volume
+from .beside import beside
 from .block_grid import share
 from .block_marks import hold, hold_part
 from .block_output import BlockOutput
 from .finish import Progress as FinishProgress
 from .finish import finish, metrics_of, save_metrics, unfinish
+from .frame import Frame
+from .outcome import Outcome, check_tables
 from .plan import BlockPlan, Network, make_plan, plan_key, read_plan, write_plan
 from .plan_estimate import need_disk
 from .run import Job, Progress, Tally, run_blocks
@@ -39,17 +43,20 @@ class Request:
 
     Attributes:
         volume: of one channel.
-        out: a name in .zarr, or STORE.zarr/labels/NAME.
+        out: a name in .zarr or .tif, or STORE.zarr/labels/NAME.
         network: gives the answers of tiles.
         output: what is stored of them.
-        tile: (z, y, x) voxels that the network sees at once.
-        overlap: least number of voxels that tiles share; None = a quarter of a tile.
-        block: sides, multiples of 64; None = as memory allows.
+        tile: (z, y, x) answers that the network gives at once: voxels, or cells of a map.
+        overlap: least number of answers that tiles share; None = a quarter of a tile.
+        block: sides in what is stored, multiples of 32; None = as memory allows.
         instances: number the objects of a mask.
-        level: of the volume's pyramid.
+        frame: what the network sees of the volume; None = its finest level as it is.
         recipe: what else decides the answers, such as the hash of the weights.
         skip_empty: leave out blocks that hold nothing.
         threads: of torch; None = as many as it has.
+        version: of OME-Zarr; labels in the store of their image have that of the store.
+        tables: measure the labels in the end.
+        names: of label values, for tables.
     """
 
     volume: Volume
@@ -60,31 +67,38 @@ class Request:
     overlap: Triple | None = None
     block: Triple | None = None
     instances: bool = False
-    level: int = 0
+    frame: Frame | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     skip_empty: bool = True
     threads: int | None = None
+    version: Literal["0.4", "0.5"] = "0.5"
+    tables: bool = False
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What lies at OUT in the end."""
+        return Outcome(self.volume, self.out, self.output, self.instances, self.names)
 
     @property
     def run(self) -> Path:
         """Folder of plan and marks: OUT.run; of labels it lies beside their store."""
-        image = labels_store(self.out)
-        if image is not None:
-            return image.with_name(f"{image.name}.{self.out.name}.run")
-        return self.out.with_name(f"{self.out.name}.run")
+        return beside(self.out, ".run")
 
     @property
     def ngff(self) -> Literal["0.4", "0.5"]:
         """Labels have the version of their image."""
         image = labels_store(self.out)
-        return "0.4" if image is not None and not (image / "zarr.json").exists() else "0.5"
+        if image is None:
+            return self.version
+        return "0.5" if (image / "zarr.json").exists() else "0.4"
 
     def plan(self) -> BlockPlan:
         """Make the plan anew; writes nothing. Errors as `make_plan`."""
         block = self.block or (INSTANCE_BLOCK if self.instances else None)
         return make_plan(
             self.volume, self.out, self.network, self.output, tile=self.tile, overlap=self.overlap,
-            block=block, level=self.level, recipe=self._asked(), ngff=self.ngff,
+            block=block, frame=self.frame, recipe=self._asked(), ngff=self.ngff,
             skip_empty=self.skip_empty, threads=self.threads,
         )  # fmt: skip
 
@@ -100,7 +114,9 @@ class Request:
 
     def _asked(self) -> dict[str, Any]:
         more = {"instances": self.instances, "skip_empty": self.skip_empty, "block": self.block}
-        return {**self.recipe, **more, "overlap": self.overlap, "level": self.level}
+        frame = None if self.frame is None else self.frame.model_dump()
+        form = "tiff" if is_tiff(self.out) else self.ngff
+        return {**self.recipe, **more, "overlap": self.overlap, "frame": frame, "form": form}
 
 
 Executor = Callable[[Job, range, Progress, Stop], Tally]
@@ -156,7 +172,7 @@ def predict_blocks(
         if tally.stopped:
             save_metrics(request.out, request.run, metrics_of(job, tally, False))
             raise KeyboardInterrupt
-        finished = finish(job, request.out, request.instances, finishing)
+        finished = finish(job, request.outcome, request.tables, tally, finishing)
         metrics = metrics_of(job, tally, finished)
         save_metrics(request.out, request.run, metrics)
         return {**metrics, "failed": tally.failed}
@@ -173,15 +189,18 @@ def _check(request: Request, parts: int, part: int, resume: bool, overwrite: boo
         raise InputError(
             f"--overwrite with {other}: the one removes what the other goes on with; choose one"
         )
+    if request.tables:
+        check_tables(request.output)
     if request.volume.num_channels != 1:
         raise InputError(
             f"{request.volume.path}: {request.volume.num_channels} channels, expected one; choose "
             "it with --channel"
         )
-    if request.out.suffix.lower() != ".zarr" and labels_store(request.out) is None:
+    zarr = request.out.suffix.lower() == ".zarr" or labels_store(request.out) is not None
+    if not zarr and not is_tiff(request.out):
         raise InputError(
-            f"{request.out}: block by block only OME-Zarr can be written; give a name in .ome.zarr,"
-            " and luxvox convert it afterwards"
+            f"{request.out}: block by block only OME-Zarr and OME-TIFF can be written; give a name "
+            "in .ome.zarr or .ome.tif, and luxvox convert it afterwards"
         )
     go_on = resume or parts > 1
     check_out(request.out, overwrite=overwrite or go_on, source=request.volume)
@@ -215,8 +234,9 @@ def _join(request: Request, go_on: bool, overwrite: bool) -> Job:
 
 def _empty(request: Request) -> None:
     """Remove what an earlier run has left; the locks stay."""
-    if request.out.exists():
+    if request.out.is_dir():
         shutil.rmtree(request.out)
+    request.out.unlink(missing_ok=True)
     (request.run / "plan.json").unlink(missing_ok=True)
     unfinish(request.run)
     for name in ("done", "failed", "scratch", MASK):

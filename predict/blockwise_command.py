@@ -16,16 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressLine
 
 from ..configs.errors import InputError
-from ..data.volume import Volume
-from .block_output import BlockOutput
 from .blockwise import Request, predict_blocks
-from .image import bf16_or_no, voxel_size_warning
-from .plan import nearest_level
 from .plan_table import print_plan
 from .run import Tally, run_blocks
 from .sbatch import write_sbatch
-from .task_network import TaskNetwork, weights_hash
-from .task_weights import TaskWeights
 
 _PARTS = 8  # jobs in a file for SLURM, unless said
 _SAY_SECONDS = 60  # between lines in a log
@@ -49,26 +43,18 @@ class BlockOptions(NamedTuple):
 
 
 def predict_whole(
-    weights: TaskWeights,
-    volume: Volume,
-    out: str,
+    request: Request,
     options: BlockOptions,
     *,
-    threshold: float | None = None,
-    probabilities: bool = False,
-    instances: bool = False,
     overwrite: bool = False,
     command: Sequence[str] = (),
 ) -> bool:
     """Predict a volume block by block, or only say or write down how.
 
     Args:
-        weights: of a task "segment" or "restore".
-        volume: of one channel.
-        out: a name in .ome.zarr, or STORE.ome.zarr/labels/NAME.
+        request: what is asked for.
         options: how.
-        threshold: see `predict_volume`. probabilities, instances: the same.
-        overwrite: replace what stands at `out`.
+        overwrite: replace what stands at OUT.
         command: words of this very command without `options`, for the file for SLURM.
 
     Returns:
@@ -78,7 +64,6 @@ def predict_whole(
         InputError: as `predict_blocks`; or options that do not go together.
     """
     parts, part = _parts(options)
-    request = _request(weights, volume, out, threshold, probabilities, instances)
     if options.dry_run:
         print_plan(request, request.plan())
         return True
@@ -105,37 +90,10 @@ def predict_whole(
     return _say(request, metrics)
 
 
-def _request(
-    weights: TaskWeights,
-    volume: Volume,
-    out: str,
-    threshold: float | None,
-    probabilities: bool,
-    instances: bool,
-) -> Request:
-    warning = voxel_size_warning(weights, volume.voxel_size_um)
-    if warning is not None:
-        print(f"warning: {volume.path}: {warning}", file=sys.stderr)
-    weights = _on_own_gpu(weights)
-    task = weights.task
-    trained = task.voxel_size_um or (weights.voxel_range_um or (None,))[0]
-    level = nearest_level(volume, trained)
-    precision = bf16_or_no("auto", next(weights.model.parameters()).device)
-    what = "restored" if task.task == "restore" else "probabilities" if probabilities else "labels"
-    return Request(
-        volume=volume,
-        out=Path(out).expanduser(),
-        network=TaskNetwork(weights, volume.levels[level].voxel_size_um, precision),
-        output=BlockOutput(
-            what=what,
-            threshold=task.threshold if threshold is None else threshold,
-            label_values=task.label_values,
-        ),
-        tile=task.tile,
-        instances=instances,
-        level=level,
-        recipe={"weights": weights_hash(weights), "where": Path(weights.where).name},
-    )
+def own_device(device: str) -> str:
+    """Under a launcher every process has its own GPU."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if device == "cuda" and rank is not None else device
 
 
 def _parts(options: BlockOptions) -> tuple[int, int]:
@@ -150,19 +108,6 @@ def _parts(options: BlockOptions) -> tuple[int, int]:
             raise InputError("--parts with --workers: two ways to share the blocks; choose one")
         return options.parts, options.part
     return (world, int(os.environ["RANK"])) if world > 1 else (1, 0)
-
-
-def _on_own_gpu(weights: TaskWeights) -> TaskWeights:
-    """Under a launcher every process has its own GPU."""
-    if next(weights.model.parameters()).device.type != "cuda" or "LOCAL_RANK" not in os.environ:
-        return weights
-    device = f"cuda:{os.environ['LOCAL_RANK']}"
-    named = weights.condition
-    return replace(
-        weights,
-        model=weights.model.to(device),
-        condition=None if named is None else named.to(device),
-    )
 
 
 @contextmanager
@@ -200,7 +145,8 @@ def _say(request: Request, metrics: dict[str, Any]) -> bool:
         f"{metrics['skipped_blocks']} skipped"
     )
     found = "" if metrics["objects"] is None else f"{metrics['objects']} objects, "
-    state = "" if metrics["finished"] else "; the last part to end will finish it"
+    page = f"; see {request.outcome.page}" if metrics["done_blocks"] else ""
+    state = page if metrics["finished"] else "; the last part to end will finish it"
     rate = f"{metrics['voxels_per_second']:.3g} voxels/s"
     print(f"{request.out}: {found}{counts}, {rate} in {metrics['seconds']:.1f} s{state}")
     if metrics["failed_blocks"]:

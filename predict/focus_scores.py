@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,3 @@ class FocusMicrometres:
     hi: NDArray[np.float64]
     p_in_dof: NDArray[np.float64]
     beyond: NDArray[np.bool_]
-
-
-def at_boundary(scores: ArrayLike) -> bool:
-    """Whether the best of the slices of a sweep [S] is the first or last: focus may lie outside.
-
-    Slices without a score at an end count as missing.
-    """
-    known = np.asarray(scores, np.float64)
-    known = known[~np.isnan(known)]
-    return known.size > 0 and int(known.argmax()) in (0, known.size - 1)

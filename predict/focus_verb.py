@@ -23,7 +23,10 @@ def focus(
     stain: Annotated[str | None, typer.Option(metavar="TEXT", help="What colours it.")] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="W", help="A folder of focus-fit; none = the gated DCT measure."),
+        typer.Option(
+            metavar="W",
+            help="A RUN of finetune focus, a folder of focus-fit; none = the gated DCT measure.",
+        ),
     ] = None,
     watch: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Score slices as they are written there.")
@@ -34,6 +37,12 @@ def focus(
     ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="HTML", help="A page: curves, tile maps, slices.")
+    ] = None,
+    map_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="OUT.ome.zarr", help="Of one volume: a voxel for every tile."
+        ),
     ] = None,
     sidecar: Annotated[
         Literal["ome", "zarr"] | None,
@@ -57,6 +66,10 @@ def focus(
     wavelength: Annotated[
         float | None, typer.Option(min=200, max=2000, metavar="NM", help="Of the emitted light.")
     ] = None,
+    index: Annotated[
+        float | None,
+        typer.Option(min=1, max=2, metavar="N", help="Of the medium; for micrometres of a RUN."),
+    ] = None,
     objective: Annotated[
         str, typer.Option(metavar="NAME", help="Whose calibration of W gives micrometres.")
     ] = "",
@@ -71,6 +84,6 @@ def focus(
 
     focus_command(
         volumes or [], mode, csv, stain=stain, weights=weights, watch=watch, idle_s=idle,
-        report=report, sidecar=sidecar, tiles=tiles, channel=channel, voxel_size=voxel_size, na=na,
-        wavelength_nm=wavelength, objective=objective,
+        report=report, map_out=map_out, sidecar=sidecar, tiles=tiles, channel=channel,
+        voxel_size=voxel_size, na=na, wavelength_nm=wavelength, index=index, objective=objective,
     )  # fmt: skip

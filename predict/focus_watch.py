@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from ..configs.errors import InputError
 from ..data.focus_images import read_slice
 from ..data.focus_row import FocusRow
 from ..data.sharpness_survey import Survey
-from .focus import DEFAULT, Mode, SliceFocus, score_image, survey_image
-from .focus_stack import FILES
+from ..data.voxel import VoxelSize
+from .focus import DEFAULT, Mode, Scorer, SliceFocus, score_image, survey_image
+from .focus_stack import FILES, FocusStack
 from .focus_table import COLUMNS
 
 Say = Callable[[str], None]
@@ -28,6 +34,8 @@ def watch_folder(
     idle_s: float | None = None,
     every_s: float = 0.5,
     say: Say = print,
+    scorer: Scorer | None = None,
+    voxel_size_um: VoxelSize | None = None,
 ) -> list[tuple[Path, SliceFocus]]:
     """Score every image that appears in a folder and add a row to the table at once.
 
@@ -42,6 +50,9 @@ def watch_folder(
         idle_s: stop when nothing new came for so long; None = never, Ctrl-C ends it.
         every_s: pause between two looks.
         say: told a line of each image.
+        scorer: learned scores in place of the classical ones; the gate comes before it. Each image
+            is judged as a stack of one slice, on the tiles and the scale of the first image.
+        voxel_size_um: (z, y, x), for micrometres of a scorer.
 
     Returns:
         Files and their scores, in the order in which they came.
@@ -53,6 +64,7 @@ def watch_folder(
         raise InputError(f"{folder}: no such folder; --watch needs the one that slices come into")
     scored: list[tuple[Path, SliceFocus]] = []
     survey: Survey | None = None
+    first: NDArray[np.float32] | None = None
     try:
         file = out.open("w", newline="", encoding="utf-8")
     except OSError as error:
@@ -68,13 +80,20 @@ def watch_folder(
                     fresh = survey_image(image)
                     found = score_image(image, fresh)
                     survey = fresh if not found.reason else None
+                    first = image
                 else:
                     found = score_image(image, survey)
+                classical = found.score
+                if scorer is not None and first is not None and not found.reason:
+                    stack = _of_one(path, folder, image, voxel_size_um)
+                    score = scorer.begin(torch.from_numpy(first)[None], stack, stain, mode)
+                    found = score(torch.from_numpy(image)[None], [0])[0]
             except InputError as error:
                 say(f"warning: {error}")
                 continue
             scored.append((path, found))
-            table.writerow(_row(path, folder, mode, stain, found))
+            model = DEFAULT if scorer is None else scorer.model_id
+            table.writerow(_row(path, folder, mode, stain, found, classical, model))
             file.flush()
             say(_line(path, found, scored if mode == "sweep" else []))
     return scored
@@ -107,11 +126,40 @@ def _mtime(path: Path) -> int:
         return 0
 
 
+def _of_one(
+    path: Path, folder: Path, image: NDArray[np.float32], size: VoxelSize | None
+) -> FocusStack:
+    """An image as a stack of one slice."""
+    return FocusStack(
+        image_paths=(str(path),),
+        stack_id=folder.name,
+        channel="",
+        t=0,
+        z_index=(0,),
+        voxel_size_um=size,
+        shape=(image.shape[0], image.shape[1]),
+        largest=None,
+        notes=(),
+        load=lambda place: image,
+    )
+
+
 def _row(
-    path: Path, folder: Path, mode: Mode, stain: str | None, found: SliceFocus
+    path: Path,
+    folder: Path,
+    mode: Mode,
+    stain: str | None,
+    found: SliceFocus,
+    classical: float,
+    model: str,
 ) -> dict[str, str]:
     number = _Z.search(path.stem)
-    score = "" if found.reason else f"{found.score:.6g}"
+    told = {"focus_score": found.score, "dcts": classical}
+    told |= {name: getattr(found, name) for name in ("level", "defocus_um", "lo", "hi", "p_in_dof")}
+    numbers = {
+        name: "" if found.reason or value is None or not math.isfinite(value) else f"{value:.6g}"
+        for name, value in told.items()
+    }
     return {
         "image_path": str(path),
         "stack_id": folder.name,
@@ -121,9 +169,8 @@ def _row(
         "mode": mode,
         "valid": "false" if found.reason else "true",
         "reason": found.reason,
-        "focus_score": score,
-        "dcts": score,
-        "model_id": DEFAULT,
+        "model_id": model,
+        **numbers,
     }
 
 

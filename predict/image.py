@@ -113,7 +113,7 @@ def classify_image(
     found = []
     for z, y, x in tile_grid(shape, weights.task.tile, (0, 0, 0)):
         tile = torch.from_numpy(filled[z, y, x])[None, None].to(device)
-        size, known = _spacing(voxel_size_um, 1, device)
+        size, known = spacing(voxel_size_um, 1, device)
         with autocast(device, precision):
             logits = weights.model.classify(tile, size, known, head=weights.task.head)
         found.append(logits.float().softmax(1)[0])
@@ -181,7 +181,7 @@ def _answer(
     weights: TaskWeights, tiles: Tensor, voxel_size_um: VoxelSize | None, precision: Precision
 ) -> Tensor:
     count, device = len(tiles), tiles.device
-    size, known = _spacing(voxel_size_um, count, device)
+    size, known = spacing(voxel_size_um, count, device)
     named = weights.condition
     named = None if named is None else named.to(device).expand(count, -1)
     with autocast(device, precision):
@@ -199,7 +199,7 @@ def has_distance(weights: TaskWeights) -> bool:
     return bool(getattr(weights.model.config.heads[weights.task.head], "distance", False))
 
 
-def _spacing(
+def spacing(
     voxel_size_um: VoxelSize | None, count: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """[B, 3] sizes and [B] whether they are known, as the model takes them."""

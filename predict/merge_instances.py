@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.block_store import BlockStore
 from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid, Box, inside
 from .instances import split_objects
+from .plan import Store
+from .union_find import UnionFind
 
 MARGIN = 32
 """Voxels around a block that are split with it: objects up to this size are cut alike from both
@@ -28,8 +29,8 @@ Progress = Callable[[int, int], None]
 
 
 def merge_instances(
-    mask: BlockStore,
-    objects: BlockStore,
+    mask: Store,
+    objects: Store,
     grid: BlockGrid,
     scratch: Path,
     progress: Progress = lambda done, total: None,
@@ -38,7 +39,8 @@ def merge_instances(
 
     Args:
         mask: [Z, Y, X], foreground above 0.
-        objects: takes uint32, 0 = background, numbers without gaps; made already.
+        objects: takes uint32, 0 = background, numbers without gaps in the order of the objects'
+            first voxels, so that they know nothing of blocks; made already.
         grid: of the blocks of both.
         scratch: a folder for what blocks know of each other.
         progress: told after every step.
@@ -47,27 +49,32 @@ def merge_instances(
         How many objects there are.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    count, total = 0, 2 * grid.num_blocks
+    total, found = 2 * grid.num_blocks, UnionFind()
+    firsts = [np.zeros(1, np.int64)]
     for block in range(grid.num_blocks):
-        count = _number(mask, objects, grid, block, count, scratch)
+        firsts.append(_number(mask, objects, grid, block, found, scratch))
         progress(block + 1, total)
-    roots = _Roots(count)
     for block in range(grid.num_blocks):
-        _join(objects, grid, block, scratch, roots)
-    final = roots.numbers()
+        _join(objects, grid, block, scratch, found)
+    final = _numbered(found.roots(), np.concatenate(firsts))
     for block in range(grid.num_blocks):
         box = grid.box(block)
-        found = objects.read(box)
-        if found.any():
-            objects.write(box, final[found])
+        numbers = objects.read(box)
+        if numbers.any():
+            objects.write(box, final[numbers])
         progress(grid.num_blocks + block + 1, total)
     return int(final.max(initial=0))
 
 
 def _number(
-    mask: BlockStore, objects: BlockStore, grid: BlockGrid, block: int, before: int, scratch: Path
-) -> int:
-    """Number the objects of one block after those of the blocks before; gives the last number.
+    mask: Store,
+    objects: Store,
+    grid: BlockGrid,
+    block: int,
+    found: UnionFind,
+    scratch: Path,
+) -> NDArray[np.int64]:
+    """Number the objects of one block; gives the place of the first voxel of each in the volume.
 
     What its objects cover just beyond its faces is written to a file: positions in the block
     grown by a voxel, and numbers.
@@ -78,10 +85,10 @@ def _number(
     local = np.zeros(foreground.shape, np.uint32)
     if foreground[inside(core, around)].any():
         local = split_objects(foreground, _size(mask))
-    own = np.unique(local[inside(core, around)])
-    own = own[own > 0]
+    own, first = np.unique(local[inside(core, around)], return_index=True)
+    own, first = own[own > 0], first[own > 0]
     number = np.zeros(int(local.max(initial=0)) + 1, np.uint32)
-    number[own] = before + 1 + np.arange(len(own), dtype=np.uint32)
+    number[own] = found.add(len(own))
     local = number[local]
     objects.write(core, local[inside(core, around)])
     near = _grown(core, grid, 1)
@@ -89,10 +96,24 @@ def _number(
     beyond[inside(core, near)] = 0
     places = np.flatnonzero(beyond)
     np.savez(scratch / f"{block}.npz", places=places, numbers=beyond.reshape(-1)[places])
-    return before + len(own)
+    sides = [part.stop - part.start for part in core]
+    places_in_volume = [
+        part.start + place for part, place in zip(core, np.unravel_index(first, sides), strict=True)
+    ]
+    return np.asarray(np.ravel_multi_index(places_in_volume, grid.shape), np.int64)
 
 
-def _join(objects: BlockStore, grid: BlockGrid, block: int, scratch: Path, roots: _Roots) -> None:
+def _numbered(roots: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """The final number of each provisional one, by the first voxel of what it is part of."""
+    earliest = np.full(len(roots), np.iinfo(np.int64).max)
+    np.minimum.at(earliest, roots, first)
+    alone = np.flatnonzero(roots == np.arange(len(roots)))[1:]  # the background stays 0
+    final = np.zeros(len(roots), np.uint32)
+    final[alone[np.argsort(earliest[alone])]] = np.arange(1, len(alone) + 1)
+    return final[roots]
+
+
+def _join(objects: Store, grid: BlockGrid, block: int, scratch: Path, found: UnionFind) -> None:
     """Make one what a block and its neighbours see in the same place."""
     with np.load(scratch / f"{block}.npz", allow_pickle=False) as stored:
         places, ours = stored["places"], stored["numbers"]
@@ -115,7 +136,7 @@ def _join(objects: BlockStore, grid: BlockGrid, block: int, scratch: Path, roots
             mine_voxels[np.searchsorted(mine, our)], seen_voxels[np.searchsorted(seen, other)]
         )
         if voxels >= _SAME * least:
-            roots.join(int(our), int(other))
+            found.join(int(our), int(other))
 
 
 def _grown(box: Box, grid: BlockGrid, by: int) -> Box:
@@ -136,29 +157,5 @@ def _shell(core: Box, near: Box) -> Iterator[Box]:
             yield slab[0], slab[1], slab[2]
 
 
-def _size(mask: BlockStore) -> VoxelSize | None:
+def _size(mask: Store) -> VoxelSize | None:
     return mask.voxel_size_um
-
-
-class _Roots:
-    """Union-find over the numbers 1 to count."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = np.arange(count + 1, dtype=np.uint32)
-
-    def _find(self, number: int) -> int:
-        while self._parent[number] != number:
-            self._parent[number] = self._parent[self._parent[number]]
-            number = int(self._parent[number])
-        return number
-
-    def join(self, one: int, other: int) -> None:
-        """Make two one; the smaller number stays."""
-        one, other = self._find(one), self._find(other)
-        self._parent[max(one, other)] = min(one, other)
-
-    def numbers(self) -> NDArray[np.uint32]:
-        """The final number of each, without gaps; that of 0 is 0."""
-        roots = np.array([self._find(number) for number in range(len(self._parent))], np.int64)
-        _, final = np.unique(roots, return_inverse=True)
-        return final.astype(np.uint32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,25 +16,28 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from ..configs.errors import InputError
 from ..data.block_store import BlockStore, fit_block
+from ..data.block_tiff import BlockTiff, is_tiff
 from ..data.normalize import IntensityStats, describe, measure_intensity
+from ..data.resample import resample
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid
 from .block_output import BlockOutput
+from .frame import Frame, native_frame
 from .plan_estimate import choose_block, disk_bytes, memory_bytes, try_network
 from .plan_foreground import empty_blocks
 from .task_weights import Triple
 
+Store = BlockStore | BlockTiff
 Network = Callable[[Tensor], Tensor]
-"""[B, 1, z, y, x], normalised -> [B, C, z, y, x], whatever the device; picklable for dask."""
-
-FINER = 2.0
-"""A level is passed over while it is this much finer than anything that was trained on."""
+"""[B, 1, z, y, x], normalised -> [B, C, z, y, x], whatever the device; picklable for dask. Of a map
+one answer for each cell of voxels."""
 
 
 class Estimate(BaseModel):
@@ -55,16 +59,19 @@ class BlockPlan(BaseModel):
 
     key: str
     """Hash of weights, recipe and input: another key is another prediction."""
-    level: int
-    """Of the volume's pyramid."""
+    frame: Frame
+    """What the network sees of the volume."""
     shape: Triple
+    """Of what is stored."""
     voxel_size_um: VoxelSize | None
     translation_um: VoxelSize | None
     stats: IntensityStats
     """Of the whole volume."""
     tile: Triple
+    """In answers, like `overlap`: voxels as the network sees them, or cells of a map."""
     overlap: Triple
     block: Triple
+    """In what is stored."""
     batch: int
     threads: int
     channels: int
@@ -80,15 +87,46 @@ class BlockPlan(BaseModel):
     @property
     def grid(self) -> BlockGrid:
         """Of blocks and tiles."""
-        return BlockGrid(self.shape, self.block, self.tile, self.overlap)
+        return _grid(self.frame, self.block, self.tile, self.overlap)
 
-    def store(self, path: Path) -> BlockStore:
-        """The output at a path; nothing is opened."""
-        channels, dtype, kind = self.output.stored(self.channels)
+    def store(self, path: Path, dtype: str | None = None) -> Store:
+        """The output at a path; nothing is opened.
+
+        Args:
+            path: a name in .ome.tif is an OME-TIFF, any other an OME-Zarr.
+            dtype: in place of that of the output: of numbered objects.
+        """
+        channels, own, kind = self.output.stored(self.channels)
+        dtype, size, at = dtype or own, self.voxel_size_um, self.translation_um
+        names = self.output.names if channels else ()
+        if is_tiff(path):
+            return BlockTiff(path, self.shape, self.block, channels, dtype, size, at, names)
         return BlockStore(
-            path, self.shape, self.block, channels, dtype, kind, self.voxel_size_um,
-            self.translation_um, self.ngff,
+            path, self.shape, self.block, channels, dtype, kind, size, at, self.ngff,
+            self.block if self.frame.is_map else None, names,
         )  # fmt: skip
+
+    def voxels(self, block: int) -> int:
+        """How many voxels of the level, or of what is seen of it for a map, a block stands for."""
+        sides = [part.stop - part.start for part in self.grid.box(block)]
+        return math.prod(sides) * math.prod(self.frame.cell)
+
+    def values(self, answer: NDArray[np.float32], block: int) -> NDArray:
+        """What is stored of a block.
+
+        Args:
+            answer: [C, Z, Y, X] of the network, on the block's core.
+            block: its number.
+
+        Returns:
+            [Z, Y, X], or [C, Z, Y, X] of several channels.
+        """
+        found, grid = self.output.values(answer, self.stats), self.grid
+        if grid.tiled == grid.shape:
+            return found
+        box, how = grid.box(block), "nearest" if self.output.is_labels else "linear"
+        resampled = resample(found, grid.core(block), box, grid.tiled, grid.shape, how)
+        return resampled.astype(found.dtype, copy=False)
 
 
 def plan_key(volume: Volume, output: BlockOutput, tile: Triple, recipe: Mapping[str, Any]) -> str:
@@ -119,7 +157,7 @@ def make_plan(
     tile: Triple,
     overlap: Triple | None = None,
     block: Triple | None = None,
-    level: int = 0,
+    frame: Frame | None = None,
     recipe: Mapping[str, Any] | None = None,
     ngff: Literal["0.4", "0.5"] = "0.5",
     skip_empty: bool = True,
@@ -132,10 +170,11 @@ def make_plan(
         out: where the output will stand.
         network: tried once or a few times.
         output: what is wanted.
-        tile: what the network sees at once.
-        overlap: least number of voxels that tiles share; None = a quarter of a tile.
-        block: sides, multiples of 64; None = the largest up to 256 that fits into memory.
-        level: of the pyramid, see `nearest_level`.
+        tile: answers that the network gives at once; of voxels, or of cells of a map.
+        overlap: least number of answers that tiles share; None = a quarter of a tile.
+        block: sides in what is stored, multiples of 32, of maps any; None = the largest up to 256
+            voxels that fits into memory.
+        frame: what the network sees, see `choose_frame`; None = level 0 as it is.
         recipe: goes into the key and into plan.json.
         ngff: version of the output.
         skip_empty: leave out blocks that hold nothing.
@@ -146,21 +185,23 @@ def make_plan(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = volume.levels[level]
+    frame = frame or native_frame(volume)
+    level = volume.levels[frame.level]
     shared = overlap or (tile[0] // 4, tile[1] // 4, tile[2] // 4)
-    whole = BlockGrid(chosen.shape, chosen.shape, tile, shared)
+    whole = _grid(frame, frame.stored, tile, shared)
     tiles = len(whole.tiles(0))
-    trial = try_network(network, whole.tile_shape, tiles)
+    trial = try_network(network, whole.tile_shape, frame.cell, tiles)
     itemsize = volume.dtype.itemsize
-    sides = block or choose_block(chosen.shape, tile, shared, itemsize, trial.channels, trial.batch)
-    grid = BlockGrid(chosen.shape, fit_block(chosen.shape, sides), tile, shared)
-    empty = empty_blocks(volume, grid, level) if skip_empty else []
+    sides = block or choose_block(frame, tile, shared, itemsize, trial.channels, trial.batch)
+    sides = fit_block(frame.stored, sides, sides if frame.is_map else None)
+    grid = _grid(frame, sides, tile, shared)
+    empty = empty_blocks(volume, grid, frame.extent) if skip_empty else []
     plan = BlockPlan(
         key=plan_key(volume, output, tile, recipe or {}),
-        level=level,
-        shape=chosen.shape,
-        voxel_size_um=chosen.voxel_size_um,
-        translation_um=chosen.translation_um,
+        frame=frame,
+        shape=frame.stored,
+        voxel_size_um=frame.stored_um(level),
+        translation_um=frame.stored_translation_um(level),
         stats=_measure(volume),
         tile=tile,
         overlap=shared,
@@ -173,7 +214,7 @@ def make_plan(
         empty=tuple(empty),
         recipe=json.loads(json.dumps(recipe or {})),  # as it will be read back
         estimate=Estimate(
-            memory_bytes=memory_bytes(grid, itemsize, trial.channels, trial.batch),
+            memory_bytes=memory_bytes(frame, grid, itemsize, trial.channels, trial.batch),
             disk_bytes=0,
             seconds=trial.seconds * tiles * (1 - len(empty) / grid.num_blocks),
         ),
@@ -209,23 +250,9 @@ def read_plan(run: Path) -> BlockPlan | None:
         ) from None
 
 
-def nearest_level(volume: Volume, trained_um: VoxelSize | None) -> int:
-    """The finest level that weights can be expected to understand.
-
-    Args:
-        volume: with a pyramid or without.
-        trained_um: finest voxels (z, y, x) that were trained on; None = not known.
-
-    Returns:
-        The first level that is not on all axes more than twice as fine.
-    """
-    if trained_um is None:
-        return 0
-    for number, level in enumerate(volume.levels):
-        size = level.voxel_size_um
-        if size is None or any(s * FINER >= t for s, t in zip(size, trained_um, strict=True)):
-            return number
-    return len(volume.levels) - 1
+def _grid(frame: Frame, block: Triple, tile: Triple, overlap: Triple) -> BlockGrid:
+    answers = frame.answers if frame.answers != frame.stored else None
+    return BlockGrid(frame.stored, block, tile, overlap, answers)
 
 
 def _measure(volume: Volume) -> IntensityStats:

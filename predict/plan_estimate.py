@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..configs.errors import InputError
 from ..data.block_store import SIDES, BlockStore
+from ..data.block_tiff import BlockTiff
 from .block_grid import BlockGrid
+from .frame import Frame
 from .task_weights import Triple
 
 CACHE_BYTES = 192 * 2**20
@@ -40,22 +42,27 @@ class Trial(NamedTuple):
 
 
 @torch.no_grad()
-def try_network(network: Callable[[Tensor], Tensor], tile: Triple, most: int) -> Trial:
+def try_network(
+    network: Callable[[Tensor], Tensor], tile: Triple, cell: Triple, most: int
+) -> Trial:
     """Find the batch at which a network is fastest; on a CPU that is 1.
 
     Args:
-        network: [B, 1, z, y, x] -> [B, C, z, y, x].
-        tile: (z, y, x).
+        network: [B, 1, z, y, x] -> [B, C, z, y, x], one answer for each cell.
+        tile: (z, y, x) answers.
+        cell: (z, y, x) voxels behind an answer.
         most: tiles that there are at all.
     """
+    sides = [count * side for count, side in zip(tile, cell, strict=True)]
     best: Trial | None = None
-    batch = 1
+    batch, gpu = 1, torch.cuda.is_available()
     while best is None or batch <= min(_MOST, most):
-        tiles = torch.zeros(batch, 1, *tile)
+        tiles = torch.zeros(batch, 1, *sides)
         try:
-            answer = network(tiles)
+            if gpu:
+                network(tiles)  # the first time a GPU also finds out how
             began = time.perf_counter()
-            answer = network(tiles).cpu()  # the first time a GPU also finds out how
+            answer = network(tiles).cpu()
             seconds = (time.perf_counter() - began) / batch
         except torch.OutOfMemoryError:
             if best is None:
@@ -64,31 +71,39 @@ def try_network(network: Callable[[Tensor], Tensor], tile: Triple, most: int) ->
         if best is not None and seconds > 0.95 * best.seconds:
             break
         best = Trial(batch, answer.shape[1], seconds)
-        if not torch.cuda.is_available():
+        if not gpu:
             break
         batch *= 2
     return best
 
 
-def memory_bytes(grid: BlockGrid, itemsize: int, channels: int, batch: int) -> int:
+def memory_bytes(frame: Frame, grid: BlockGrid, itemsize: int, channels: int, batch: int) -> int:
     """Most bytes that a block takes at once: two boxes that were read, sums, tiles, and the store's
     values.
 
     Args:
+        frame: what the network sees.
         grid: of blocks and tiles.
         itemsize: bytes of an acquired voxel.
         channels: of the network's answers.
         batch: tiles that are predicted together.
     """
-    core = math.prod(min(pair) for pair in zip(grid.block, grid.shape, strict=True))
+    stored = [min(pair) for pair in zip(grid.block, grid.shape, strict=True)]
+    core = [
+        math.ceil(side * tiled / size)
+        for side, tiled, size in zip(stored, grid.tiled, grid.shape, strict=True)
+    ]
     read = math.prod(
-        min(size, block + 2 * (tile - 1))
-        for size, block, tile in zip(grid.shape, grid.block, grid.tile_shape, strict=True)
+        min(have, (side + 2 * (tile - 1)) * have / tiled)
+        for have, side, tile, tiled in zip(
+            frame.voxels, core, grid.tile_shape, grid.tiled, strict=True
+        )
     )
-    tiles = 2 * batch * math.prod(grid.tile_shape) * 4 * (1 + channels)
-    sums, values = core * 4 * (channels + 1), 2 * core * 4 * channels
+    seen = 1 + channels / math.prod(frame.cell)  # numbers for each voxel of a tile
+    tiles = 2 * batch * math.prod(grid.tile_shape) * math.prod(frame.cell) * 4 * seen
+    sums, values = math.prod(core) * 4 * (channels + 1), 2 * math.prod(stored) * 4 * channels
     cached = min(CACHE_BYTES, waiting_bytes(grid, channels))
-    return 2 * read * itemsize + sums + values + tiles + cached
+    return int(2 * read * itemsize + sums + values + tiles + cached)
 
 
 def waiting_bytes(grid: BlockGrid, channels: int) -> int:
@@ -108,19 +123,26 @@ def waiting_bytes(grid: BlockGrid, channels: int) -> int:
 
 
 def choose_block(
-    shape: Triple, tile: Triple, overlap: Triple, itemsize: int, channels: int, batch: int
+    frame: Frame, tile: Triple, overlap: Triple, itemsize: int, channels: int, batch: int
 ) -> Triple:
     """The largest block whose work fits into the engine's share of memory."""
-    grids = [BlockGrid(shape, (side, side, side), tile, overlap) for side in SIDES]
-    fitting = (
-        grid for grid in grids if memory_bytes(grid, itemsize, channels, batch) <= MEMORY_BYTES
-    )
-    return next(fitting, grids[-1]).block
+    answers = frame.answers if frame.answers != frame.stored else None
+    blocks: list[Triple] = []
+    for most in SIDES:
+        z, y, x = (max(1, most // side) for side in frame.cell)
+        blocks.append((z, y, x))
+    for block in blocks:
+        grid = BlockGrid(frame.stored, block, tile, overlap, answers)
+        if memory_bytes(frame, grid, itemsize, channels, batch) <= MEMORY_BYTES:
+            return block
+    return blocks[-1]
 
 
-def disk_bytes(store: BlockStore, grid: BlockGrid, channels: int) -> int:
+def disk_bytes(store: BlockStore | BlockTiff, grid: BlockGrid, channels: int) -> int:
     """About what the output takes with its pyramid, and what lies beside it on the way."""
     spilled = max(0, waiting_bytes(grid, channels) - CACHE_BYTES)
+    if isinstance(store, BlockTiff):  # neither packed nor a pyramid
+        return store.bytes + spilled
     return int(store.bytes * _PYRAMID * _PACKED[store.kind]) + spilled
 
 

@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..configs.errors import InputError
-from ..data.tissue import medium_of, padding_of, to_blocks
+from ..data.normalize import MAD_TO_SIGMA
+from ..data.tissue import medium_of, padding_of, thinned, to_blocks
 from ..data.volume import Volume
+from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid
 
 LARGEST = 2**27
 """Voxels of a coarsest level that is still looked at; a volume without a pyramid may have more."""
+DEVIATIONS = 6
+"""Of the medium's noise: what rises further is no medium."""
 
 
-def empty_blocks(volume: Volume, grid: BlockGrid, level: int) -> list[int]:
+def empty_blocks(volume: Volume, grid: BlockGrid, extent: VoxelSize) -> list[int]:
     """Blocks that lie wholly in constant padding, or in medium as flat and dark as it is elsewhere.
 
     When in doubt a block is not empty: a single voxel of the coarsest level that stands out keeps
@@ -24,8 +28,8 @@ def empty_blocks(volume: Volume, grid: BlockGrid, level: int) -> list[int]:
 
     Args:
         volume: of one channel.
-        grid: of the blocks at `level`.
-        level: that is predicted.
+        grid: of the blocks.
+        extent: (z, y, x) of the volume in units of the grid, see `Frame.extent`.
 
     Returns:
         Their numbers, ascending; none where the coarsest level is damaged, or too large to look at.
@@ -38,7 +42,7 @@ def empty_blocks(volume: Volume, grid: BlockGrid, level: int) -> list[int]:
         something = stands_out(volume.read(level=coarsest)[0])
     except InputError:
         return []
-    scale = [ours / size for ours, size in zip(shape, volume.levels[level].shape, strict=True)]
+    scale = [ours / size for ours, size in zip(shape, extent, strict=True)]
     empty = []
     for block in range(grid.num_blocks):
         z, y, x = (  # a coarse voxel that lies across the border belongs to both sides
@@ -61,7 +65,10 @@ def stands_out(values: NDArray) -> NDArray[np.bool_]:
     real = np.isfinite(blocks) & ~padding_of(blocks)
     dark = medium_of(blocks, real)
     if dark.any():
-        medium = blocks[dark][real[dark]]
-        middle, high = np.quantile(medium, [0.5, 0.999])
-        found &= values > middle + 2 * (high - middle)  # about six deviations of its noise
+        # By medians: blocks of medium at the rim hold tissue as well.
+        medium = thinned(blocks[dark][real[dark]])
+        middle = np.median(medium)
+        noise = MAD_TO_SIGMA * np.median(np.abs(medium - middle))
+        step = np.diff(np.unique(medium)).min(initial=np.inf)  # what counts are rounded to
+        found &= values > middle + DEVIATIONS * max(noise, step if np.isfinite(step) else 0)
     return found

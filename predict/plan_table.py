@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..data.block_tiff import BlockTiff
 from ..data.voxel import format_voxel_size
 from .blockwise import Request
 from .plan import BlockPlan
@@ -16,9 +17,18 @@ def plan_rows(request: Request, plan: BlockPlan) -> Iterator[tuple[str, str]]:
     stored = "objects" if request.instances else plan.output.what
     dtype = "uint32" if request.instances else store.dtype
     estimate = plan.estimate
-    yield "input", f"{request.volume.path}, level {plan.level}: {_times(plan.shape)} voxels"
-    yield "voxel size", format_voxel_size(plan.voxel_size_um)
-    yield "output", f"{request.out}: {stored}, {dtype}, OME-Zarr {plan.ngff}"
+    frame = plan.frame
+    level = request.volume.levels[frame.level]
+    yield "input", f"{request.volume.path}, level {frame.level}: {_times(frame.voxels)} voxels"
+    yield "voxel size", format_voxel_size(level.voxel_size_um)
+    if frame.seen != frame.voxels:
+        size = format_voxel_size(frame.seen_um(level))
+        yield "resampled", f"{_times(frame.seen)} voxels of {size}, which the weights understand"
+    if frame.is_map:
+        size = format_voxel_size(plan.voxel_size_um)
+        yield "map", f"{_times(plan.shape)} cells of {_times(frame.cell)} voxels, {size}"
+    form = "OME-TIFF" if isinstance(store, BlockTiff) else f"OME-Zarr {plan.ngff}"
+    yield "output", f"{request.out}: {stored}, {dtype}, {form}"
     yield "blocks", f"{grid.num_blocks} of {_times(plan.block)}, {len(plan.empty)} hold nothing"
     yield "tiles", f"{_times(tiles)} of {_times(plan.tile)}, sharing {_times(plan.overlap)}"
     yield "batch, threads", f"{plan.batch}, {plan.threads}"

@@ -31,37 +31,39 @@ class RawTiles:
         self._volume, self._plan, self._grid = volume, plan, plan.grid
         self._around: Box | None = None
         if tiles:
-            around = bounding_box([self._grid.tile_box(tile) for tile in tiles])
+            frame = plan.frame
+            around = bounding_box([frame.needed(self._grid.tile_box(tile)) for tile in tiles])
             try:
                 self._voxels, self._around = self.read(around), around
             except (InputError, OSError):
                 pass  # perhaps no tile needs the damaged part: each is read when its turn comes
 
     def read(self, box: Box) -> NDArray:
-        """A box [Z, Y, X] of the volume, as it was acquired.
+        """A box [Z, Y, X] of the level, as it was acquired.
 
         Raises:
             InputError: the file is damaged there.
         """
         origin, shape = [part.start for part in box], [part.stop - part.start for part in box]
-        return self._volume.read(origin, shape, self._plan.level)[0]
+        return self._volume.read(origin, shape, self._plan.frame.level)[0]
 
     def tile(self, number: int) -> NDArray:
-        """Voxels [z, y, x] of one tile, whether it was foreseen or not. Errors as `read`."""
-        box, around = self._grid.tile_box(number), self._around
+        """What the network sees of one tile [z, y, x], foreseen or not. Errors as `read`."""
+        frame, box, around = self._plan.frame, self._grid.tile_box(number), self._around
+        needed = frame.needed(box)
         if around is None or any(
             part.start < whole.start or part.stop > whole.stop
-            for part, whole in zip(box, around, strict=True)
+            for part, whole in zip(needed, around, strict=True)
         ):
-            return self.read(box)
-        return self._voxels[inside(box, around)]
+            return frame.cut(self.read(needed), needed, box)
+        return frame.cut(self._voxels, around, box)
 
 
 @torch.no_grad()
 def predict_block(
     plan: BlockPlan, block: int, network: Network, raw: RawTiles, cache: TileCache
 ) -> NDArray[np.float32]:
-    """Blended answers [C, Z, Y, X] of one block.
+    """Blended answers [C, Z, Y, X] of one block, on its core.
 
     Args:
         plan: of the whole prediction.
@@ -75,7 +77,7 @@ def predict_block(
     """
     grid = plan.grid
     tiles = grid.tiles(block)
-    core = grid.box(block)
+    core = grid.core(block)
     shape = [part.stop - part.start for part in core]
     total, weight_sum = torch.zeros(plan.channels, *shape), torch.zeros(shape)
     weight = gaussian_weights(grid.tile_shape)
@@ -111,7 +113,7 @@ def _answers(plan: BlockPlan, network: Network, raw: Sequence[NDArray]) -> Seque
     images = [np.asarray(normalize(voxels, plan.stats), np.float32) for voxels in raw]
     tiles = torch.from_numpy(np.stack([*images, *[images[-1]] * (plan.batch - len(images))]))
     answers = network(tiles[:, None]).float().cpu()
-    expected = (plan.batch, plan.channels, *tiles.shape[1:])
+    expected = (plan.batch, plan.channels, *plan.grid.tile_shape)
     if tuple(answers.shape) != expected:
         raise ValueError(f"the network gave {tuple(answers.shape)}, expected {expected}")
     return list(answers[: len(raw)])

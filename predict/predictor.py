@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +32,22 @@ class Predictor(nn.Module):
         super().__init__()
         self.weights = weights
         self.model = weights.model
+        self.alignment = weights.alignment
         shape = weights.model.encoder.config
         self.embed_dim = shape.width
+        if weights.alignment is not None:
+            self.embed_dim = weights.alignment.config.dim
         # A tile need not be whole patches; what is embedded has to be.
         z, y, x = (
             max(1, side // edge) * edge
             for side, edge in zip(weights.tile, shape.patch, strict=True)
         )
         self.crop = CropConfig(shape=(z, y, x), patch=shape.patch)
+
+    @property
+    def knows_captions(self) -> bool:
+        """Whether crops and sentences have a space in common."""
+        return self.alignment is not None
 
     @property
     def encoder(self) -> nn.Module:
@@ -96,7 +104,10 @@ class Predictor(nn.Module):
     def embed(
         self, volume: Volume | str | Path, channel: int = 0, batch_size: int = 8
     ) -> NDArray[np.float32]:
-        """Embed a volume crop by crop: the mean token of the encoder.
+        """Embed a volume crop by crop, on a grid without overlap (see `crop_origins`).
+
+        Weights that know sentences give vectors of the space of `embed_text`; others the mean token
+        of the encoder.
 
         Args:
             volume: an open volume, or anything `open_volume` reads.
@@ -118,7 +129,10 @@ class Predictor(nn.Module):
             )
 
         def encode(crops: Tensor, size: Tensor, known: Tensor) -> Tensor:
-            return nn.functional.normalize(mean_token(encoder(crops, size, known)), dim=-1)
+            encoded = encoder(crops, size, known)
+            if self.alignment is not None:
+                return self.alignment.images(encoded)
+            return nn.functional.normalize(mean_token(encoded), dim=-1)
 
         device = next(self.parameters()).device
         return embed_crops(encode, opened(volume), self.crop, channel, batch_size, device)
@@ -127,13 +141,24 @@ class Predictor(nn.Module):
         """Corners (z, y, x) of the crops that `embed` cuts, in voxels of the volume."""
         return crop_origins(volume, self.crop)
 
-    def embed_text(self, sentences: str | list[str]) -> NoReturn:
-        """Refuse: only encoders trained with captions place sentences beside crops.
+    @torch.inference_mode()
+    def embed_text(self, sentences: str | list[str]) -> NDArray[np.float32]:
+        """Embed sentences into the space of `embed`.
+
+        Args:
+            sentences: M of them; a single string counts as a list of one.
+
+        Returns:
+            [M, embed_dim] float32 unit vectors.
 
         Raises:
-            InputError: always.
+            InputError: weights that know no sentences; or one that is no known name, and no
+                sentence encoder is installed.
         """
-        raise InputError(
-            f"{self.weights.where}: dense weights know no sentences beside their crops; load the "
-            "run with captions that they started from"
-        )
+        if self.alignment is None:
+            raise InputError(
+                f"{self.weights.where}: knows no sentences beside its crops; take luxvox-tiny, a "
+                "run with captions (stage A), or align these: luxvox pretrain align_text"
+            )
+        sentences = [sentences] if isinstance(sentences, str) else sentences
+        return self.alignment.sentences(self.weights.vectors(sentences)).cpu().numpy()

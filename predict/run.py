@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from ..configs.errors import InputError
 from ..configs.explain import one_line
-from ..data.block_store import BlockStore
 from ..data.volume import Volume
 from .block_marks import BlockMarks
-from .plan import BlockPlan, Network
+from .plan import BlockPlan, Network, Store
 from .plan_estimate import CACHE_BYTES
 from .predict_block import RawTiles, foreseen, predict_block
 from .stop import Stop
@@ -44,7 +43,7 @@ class Job(NamedTuple):
     plan: BlockPlan
     volume: Volume
     network: Network
-    store: BlockStore
+    store: Store
     run: Path
 
     @property
@@ -135,8 +134,8 @@ def run_blocks(
                         wanted = foreseen(grid, after, cache, grid.tiles(block))
                         ahead = reader.submit(_raw, job, wanted)
                     answer = predict_block(plan, block, job.network, raw, cache)
-                    values = plan.output.values(answer, plan.stats)
-                    tally.voxels += answer[0].size
+                    values = plan.values(answer, block)
+                    tally.voxels += plan.voxels(block)
             except InputError as error:
                 tally.failed[block] = one_line(error)
                 job.failed.set(block, why=tally.failed[block])

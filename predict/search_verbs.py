@@ -1,4 +1,4 @@
-"""Verbs embed and search. Loads typer and nothing heavy, as `luxvox --help` wants it."""
+"""Verbs embed, search and classify. Loads typer and nothing heavy, as `luxvox --help` wants it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,35 @@ def search(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the crops that fit a sentence best. Weights must know captions (stage A).
+    """Find the crops that fit a sentence best, with weights that know sentences.
 
     Example: `luxvox search "branching blood vessels" crops.zarr --out vessels.html`
     """
     from .search import search_command
 
     search_command(sentence, index, count, out, weights, json)
+
+
+def classify(
+    volumes: Annotated[
+        list[str],
+        typer.Argument(metavar="VOLUME", help="Volumes, lists (CSV), folders, globs."),
+    ],
+    names: Annotated[
+        str, typer.Option(metavar="A,B,C", help="To choose from, as a caption would say them.")
+    ] = ...,  # pyright: ignore[reportArgumentType]
+    weights: Annotated[
+        str, typer.Option(metavar="W", help="A RUN, a folder, a name, that knows sentences.")
+    ] = "luxvox-tiny",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the model runs.")
+    ] = "auto",
+    json: Json = False,
+) -> None:
+    """Say which of several names fits a volume best; no labels are needed, nothing is learnt.
+
+    Example: `luxvox classify brain.ome.zarr --names "blood vessels,nuclei,axons"`
+    """
+    from .zero_shot import classify_command
+
+    classify_command(volumes, names, weights, device, json)

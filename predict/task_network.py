@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.voxel import VoxelSize
-from .image import Precision, has_distance, predict_tiles
+from .image import Precision, autocast, has_distance, predict_tiles, spacing
 from .task_weights import TaskWeights
 
 
@@ -38,6 +38,30 @@ class TaskNetwork(NamedTuple):
         answer = predict_tiles(self.weights, tiles, self.voxel_size_um, self.precision)
         answer = answer[:, :-1] if has_distance(self.weights) else answer
         return answer[:, :, :z, :y, :x]
+
+
+class ClassNetwork(NamedTuple):
+    """Classes of whole tiles.
+
+    Attributes:
+        weights: of the task "classify".
+        voxel_size_um: (z, y, x) of the tiles; None = not known.
+        precision: not "auto": every machine is to compute alike.
+    """
+
+    weights: TaskWeights
+    voxel_size_um: VoxelSize | None
+    precision: Precision
+
+    @torch.no_grad()
+    def __call__(self, tiles: Tensor) -> Tensor:
+        """[B, 1, z, y, x], normalised -> probabilities [B, K, 1, 1, 1]."""
+        model = self.weights.model
+        device = next(model.parameters()).device
+        size, known = spacing(self.voxel_size_um, len(tiles), device)
+        with autocast(device, self.precision):
+            logits = model.classify(tiles.to(device), size, known, head=self.weights.task.head)
+        return logits.float().softmax(1)[:, :, None, None, None]
 
 
 def weights_hash(weights: TaskWeights) -> str:

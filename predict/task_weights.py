@@ -5,7 +5,7 @@ A fine-tuned RUN knows its task. Pretrained dense weights are told one: which he
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +18,12 @@ from ..configs.errors import InputError
 from ..configs.explain import one_line
 from ..data.normalize import NORMALISATION
 from ..data.voxel import VoxelSize
+from ..models.alignment import Alignment, read_alignment
 from ..models.catalog import find_folder
 from ..models.checkpoint import load_strict, load_weights, save_weights
 from ..models.dense import DenseConfig, DenseModel
 from ..models.sizes import EncoderConfig
-from ..models.text import TextTower
+from ..models.text_vectors import KnownNames, read_names, text_vectors
 
 Triple = tuple[int, int, int]
 Task = Literal["segment", "restore", "classify"]
@@ -113,6 +114,8 @@ class DenseWeights:
             none is stored.
         voxel_range_um: smallest and largest (z, y, x) that it was trained on; None = not known.
         text_folder: of the sentence encoder that it was trained with; None = the installed one.
+        names: those whose vectors it holds; None = none.
+        alignment: what places its crops beside sentences; None = it knows none.
     """
 
     model: DenseModel
@@ -122,6 +125,18 @@ class DenseWeights:
     condition: Tensor | None = None
     voxel_range_um: tuple[VoxelSize, VoxelSize] | None = None
     text_folder: str | None = None
+    names: KnownNames | None = None
+    alignment: Alignment | None = None
+
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """[M, text_dim] float32 of texts, on the device of the model.
+
+        Raises:
+            InputError: a text that is no known name, and no sentence encoder for it.
+        """
+        width = self.model.config.text_dim
+        found = text_vectors(texts, self.names, self.text_folder, width, self.where)
+        return found.to(next(self.model.parameters()).device)
 
     def told(self, task: Task | None = None, structure: str | None = None) -> TaskWeights:
         """The model with its own task, or with the one that pretrained weights are given.
@@ -140,8 +155,7 @@ class DenseWeights:
         known = self.task or _new_task(self, task, structure)
         condition = self.condition
         if condition is None and known.structure is not None and known.task == "segment":
-            device = next(self.model.parameters()).device
-            condition = _named(known.structure, self).float().to(device)
+            condition = self.vectors([known.structure])
         weights = TaskWeights(
             self.model,
             known,
@@ -177,6 +191,8 @@ def open_dense(name: str | Path, device: str | torch.device = "cpu") -> DenseWei
     tensors, config = load_weights(folder)
     model, tile, parts = _build(config, folder)
     known = _task_of(parts, folder) if "task" in parts else None
+    names = read_names(parts, tensors, str(folder))
+    alignment = read_alignment(parts, tensors, str(folder))
     if known is None and any(key.startswith(_PREFIX) for key in tensors):
         # Decoders and heads that only pretraining needs lie in the same file.
         tensors = {
@@ -197,6 +213,8 @@ def open_dense(name: str | Path, device: str | torch.device = "cpu") -> DenseWei
         None if condition is None else condition.float().to(device),
         None if sizes is None else (tuple(sizes[0]), tuple(sizes[1])),
         recipe.get("text_folder") if isinstance(recipe, dict) else None,
+        names,
+        None if alignment is None else alignment.to(device),
     )
 
 
@@ -309,16 +327,3 @@ def _new_task(weights: DenseWeights, task: Task | None, structure: str | None) -
         )
     head = task if task in fitting else fitting[0]
     return TaskConfig(task=task, head=head, structure=structure, tile=weights.tile)
-
-
-def _named(structure: str, weights: DenseWeights) -> Tensor:
-    """[1, text_dim], the vector of a text."""
-    own, width = weights.text_folder, weights.model.config.text_dim
-    # Weights travel; a folder of the machine that trained them may not be here.
-    tower = TextTower(own if own is not None and Path(own).is_dir() else None)
-    if tower.width != width:
-        raise InputError(
-            f"{weights.where}: trained with names of {width} numbers, the sentence encoder in "
-            f"{tower.folder} gives {tower.width}; install the one that it was trained with"
-        )
-    return tower.encode([structure])

@@ -55,7 +55,8 @@ class TileCache:
         size = answer.nbytes
         if size <= self._room:
             self._room -= size
-            self._held[tile] = answer.clone()  # not the batch that it is a view of
+            alone = answer.untyped_storage().nbytes() == size
+            self._held[tile] = answer if alone else answer.clone()  # not the batch around it
         else:
             self._folder.mkdir(parents=True, exist_ok=True)
             np.save(self._folder / f"{tile}.npy", answer.numpy(), allow_pickle=False)

@@ -20,15 +20,20 @@ def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) ->
     Raises:
         InputError: anything that the user can mend.
     """
+    from .align.recipe import AlignRecipe
+    from .align.run import align
     from .dense.recipe import DenseRecipe
     from .dense.run import pretrain_dense
     from .recipe import PretrainRecipe
     from .run import pretrain
 
-    dense = read_yaml(find_recipe(recipe)).get("stage") == "dense"
-    plan = load_recipe(recipe, DenseRecipe if dense else PretrainRecipe, overrides)
+    stage = read_yaml(find_recipe(recipe)).get("stage")
+    kinds = {"dense": DenseRecipe, "align": AlignRecipe}
+    plan = load_recipe(recipe, kinds.get(str(stage), PretrainRecipe), overrides)
     try:
-        if isinstance(plan, DenseRecipe):
+        if isinstance(plan, AlignRecipe):
+            metrics = align(plan)  # minutes: begun again rather than resumed
+        elif isinstance(plan, DenseRecipe):
             metrics = pretrain_dense(plan, resume)
         else:
             metrics = pretrain(plan, resume)
@@ -39,7 +44,8 @@ def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) ->
     if is_main_process():
         stopped = metrics["steps"] < plan.steps
         state = f"stopped at step {metrics['steps']}, go on with --resume" if stopped else "done"
-        print(f"{state}: {plan.out}/{'metrics.json' if dense else 'report.html'}")
+        page = "report.html" if isinstance(plan, PretrainRecipe) else "metrics.json"
+        print(f"{state}: {plan.out}/{page}")
 
 
 def is_main_process() -> bool:

@@ -1,4 +1,4 @@
-"""Names in place of paths: nobody has to know on which machine, in which folder, weights were made."""
+"""Names in place of paths: nobody has to know on which machine weights were made."""
 
 from __future__ import annotations
 

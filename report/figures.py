@@ -95,7 +95,7 @@ def _draw_panel(axes: Axes, panel: Panel, last: float, theme: Theme) -> None:
         _log_axis(axes)
     else:
         axes.set_ylim(bottom=0, top=panel.top)
-    _style(axes, theme)
+    style_axes(axes, theme)
     if len(panel.lines) + len(panel.levels) > 1:  # else the title says it all
         axes.legend(
             frameon=False, fontsize=9, labelcolor=theme.ink,
@@ -152,7 +152,7 @@ def embedding_map(
         )  # fmt: skip
     axes.set_xlabel(f"first axis ({share[0]:.0%} of the image variance)")
     axes.set_ylabel(f"second axis ({share[1]:.0%})")
-    _style(axes, theme)
+    style_axes(axes, theme)
     figure.tight_layout()
     return to_png(figure)
 
@@ -191,7 +191,7 @@ def new_figure(width: float, height: float, theme: Theme) -> Figure:
     return Figure(figsize=(width, height), facecolor=theme.paper)
 
 
-def _style(axes: Axes, theme: Theme) -> None:
+def style_axes(axes: Axes, theme: Theme) -> None:
     """Set the colours of the theme, a light grid, and only the two spines that carry numbers."""
     axes.set_facecolor(theme.paper)
     axes.spines[["top", "right"]].set_visible(False)

@@ -36,7 +36,8 @@ def test_the_verbs_are_those_that_exist_now():
     assert set(VERBS) == {
         "doctor", "info", "convert", "audit", "bank", "simulate", "pretrain", "finetune",
         "evaluate", "benchmark", "suggest", "predict", "focus", "focus-features", "focus-fit",
-        "focus-quality", "demo", "report", "embed", "search",
+        "focus-quality", "demo", "report", "embed", "search", "classify", "export",
+        "tables",
     }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["repot"], "Did you mean 'report'?"),
+        (["repot"], "Did you mean 'report'"),
         (["report", "x", "--quick"], "No such option: --quick See: luxvox report --help"),
         (["report"], "Missing argument"),
         (["convert", "a", "b", "--ngff", "0.3"], "'0.3' is not"),

@@ -10,8 +10,9 @@ import numpy as np
 import tifffile
 
 from ...configs.errors import InputError
+from ..voxel import VoxelSize
 from .axes import FileContents, FileLevel, assume_axes, parse_axes, reason
-from .tiff_metadata import channel_names, voxel_sizes
+from .tiff_metadata import channel_names, position_um, voxel_sizes
 from .tiff_pages import check_complete, check_mapped, read_box
 
 SUFFIXES = (".tif", ".tiff")
@@ -76,6 +77,7 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
         axes, notes = _series_axes(series, axes, path)
         sizes, more = voxel_sizes(file, reader.series)
         channels = channel_names(file, reader.series)
+        position = position_um(file, reader.series)
     except (InputError, PermissionError):
         raise
     except Exception as error:  # a damaged tag may trip tifffile anywhere
@@ -86,6 +88,7 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
         FileLevel(
             shape=tuple(level.shape),
             size_um=_scaled_sizes(axes, series, sizes, level.shape),
+            translation_um=_placed(axes, position) if level is series else None,
             chunks=_chunks(level),
         )
         for level in series.levels
@@ -99,6 +102,13 @@ def open_tiff(path: str, axes: str | None = None, dataset: str | None = None) ->
         channel_names=channels,
         notes=(*notes, *more),
     )
+
+
+def _placed(axes: str, position: VoxelSize | None) -> tuple[float | None, ...] | None:
+    """Where the first voxel lies along the file's axes."""
+    if position is None:
+        return None
+    return tuple(position["zyx".index(axis)] if axis in "zyx" else None for axis in axes)
 
 
 def _series_number(path: str, dataset: str | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tifffile
 
-from ..voxel import unit_to_um
+from ..voxel import VoxelSize, unit_to_um
 
 
 def voxel_sizes(file: tifffile.TiffFile, number: int) -> tuple[dict[str, float | None], list[str]]:
@@ -15,6 +15,23 @@ def voxel_sizes(file: tifffile.TiffFile, number: int) -> tuple[dict[str, float |
         return _imagej_sizes(file)
     # Resolution tags alone are dots per inch for a printer and say nothing about z.
     return {}, []
+
+
+def position_um(file: tifffile.TiffFile, number: int) -> VoxelSize | None:
+    """(z, y, x) of the first plane of an OME-TIFF in micrometres; None where it is not stated."""
+    if not file.is_ome:
+        return None
+    planes = _ome_pixels(file, number).get("Plane", [])
+    planes = planes if isinstance(planes, list) else [planes]
+    found = []
+    for axis in "ZYX":
+        place = planes[0].get(f"Position{axis}") if planes else None
+        # "reference frame", the unit where none is stated, is no length.
+        factor = unit_to_um(planes[0].get(f"Position{axis}Unit")) if place is not None else None
+        if place is None or factor is None:
+            return None
+        found.append(float(place) * factor)
+    return found[0], found[1], found[2]
 
 
 def _ome_pixels(file: tifffile.TiffFile, number: int) -> dict:

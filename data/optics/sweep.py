@@ -47,7 +47,8 @@ def defocus_sweep(
         plane: which one the sheet lights up; None takes the middle one.
 
     Returns:
-        Images and the true defocus of each. Noise is drawn anew for every image, after the blur.
+        Images and the true defocus of each. Noise is drawn anew for every image, after the blur;
+        the dye bleaches in the order of the positions.
     """
     shape = tuple(volume.shape[2:])
     middle = shape[0] // 2 if plane is None else plane
@@ -70,4 +71,8 @@ def defocus_sweep(
     size = padded.shape[2:]
     spectrum = torch.fft.rfft2(padded)[:, None] * torch.fft.rfft2(kernel, s=size)
     light = torch.fft.irfft2(spectrum.sum(2), s=size)[..., 2 * half[0] :, 2 * half[1] :]
-    return Sweep(expose(light.clamp(min=0), optics, generator)[:, None], defocus)
+    count = len(positions_um)
+    taken = torch.arange(count, device=light.device) / max(count - 1, 1)
+    kept = 1 - optics.bleaching[:, None] * taken  # [B, P]
+    light = light.clamp(min=0) * kept[:, :, None, None]
+    return Sweep(expose(light, optics, generator)[:, None], defocus)

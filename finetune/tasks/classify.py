@@ -11,14 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...configs.errors import InputError
-from ...data.manifest import open_row
-from ...data.row import Row
 from ...models.dense import ClassifyConfig, DenseModel, fill_to_patches
 from ...models.encoder import Encoded
 from ...models.heads.probe import LinearProbe, NearestProbe, token_statistics
-from ...predict.model import Model
-from ...predict.predictor import Predictor
 from ..examples import Example
 from ..recipe import ClassifyRecipe
 from ..sub_crops import Batch
@@ -98,27 +93,3 @@ class ClassifyTask(nn.Module):
         else:
             assert isinstance(head, NearestProbe)
             head.fit(given, truth)
-
-
-def zero_shot(model: Model | Predictor, rows: Sequence[Row], names: Sequence[str]) -> list[int]:
-    """Classes without any label: for each volume the name whose text lies nearest.
-
-    Args:
-        model: pretrained with captions (stage A), see `luxvox.load`.
-        rows: volumes to classify; the list's column `class` is not looked at.
-        names: of the classes, as a caption would say them.
-
-    Returns:
-        A number of `names` for each row.
-
-    Raises:
-        InputError: the weights know no captions, or fewer than two names.
-    """
-    if len(names) < 2:
-        raise InputError(f"{len(names)} names to choose from, expected two classes or more")
-    texts = model.embed_text([name.replace("_", " ") for name in names])
-    found = []
-    for row in rows:
-        seen = model.embed(open_row(row)).mean(axis=0)  # [dim], over the crops
-        found.append(int((texts @ seen).argmax()))
-    return found

@@ -15,9 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ...configs.errors import InputError
 from ...configs.run_folder import write_metrics, write_recipe
 from ...data.synthetic.stock import SceneStock
+from ...models.alignment import ALIGNMENT
 from ...models.checkpoint import load_strict, load_weights
 from ...models.sizes import SIZES, DecoderConfig, EncoderConfig
 from ...models.text import TextTower
+from ...models.text_vectors import NAMES_TENSOR
 from ..claim import claim_run
 from ..ema import Ema
 from ..history import History
@@ -136,6 +138,8 @@ def build_dense(recipe: DenseRecipe, text_dim: int) -> tuple[DensePretrainModel,
     if recipe.init is not None:
         folder = init_folder(recipe.init)
         tensors, config = load_weights(folder)
+        # What aligned them with sentences belongs to the encoder as it was.
+        tensors = {n: t for n, t in tensors.items() if not n.startswith((ALIGNMENT, NAMES_TENSOR))}
         parts = config["architecture"]
         if parts["encoder_name"] != "vit":
             raise InputError(

@@ -98,11 +98,16 @@ def ask(batch: SimulatedBatch, recipe: DenseObjectiveRecipe, seed: int, step: in
     )
 
 
+def structure_names(name: str) -> tuple[str, ...]:
+    """What a structure of the catalogue is called, its title first."""
+    return (CATALOGUE[name].title, *_NAMES[name])
+
+
 def structure_words(tower: TextTower) -> Tensor:
     """[S, V, T] unit vectors of the names of each structure, the title first."""
     rows = []
     for name in STRUCTURES:
-        names = [CATALOGUE[name].title, *_NAMES[name]]
+        names = structure_names(name)
         rows.append(tower.encode([names[k % len(names)] for k in range(_WORDINGS)]))
     return torch.stack(rows)
 

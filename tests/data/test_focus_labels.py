@@ -42,7 +42,6 @@ def test_depth_of_field_by_hand():
     # 0.52 * 1.33 / 0.25 = 2.7664; 1.33 * 0.5 / 0.5 = 1.33
     assert full_depth_of_field_um(0.5, 0.52, 1.33, 0.5) == pytest.approx(4.0964)
     assert KNOWN.depth_of_field_um == pytest.approx(4.0964)
-    assert KNOWN.in_depths_of_field([-3]) == pytest.approx([6 / 4.0964])
     assert KNOWN.distances_um([-3, 2]) == pytest.approx([-6, 4])
 
 
@@ -59,4 +58,3 @@ def test_there_are_no_micrometres_while_anything_is_missing(name):
     assert units.z_step_um is None
     assert units.depth_of_field_um is None
     assert units.distances_um([1.0]) is None
-    assert units.in_depths_of_field([1.0]) is None

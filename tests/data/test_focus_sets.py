@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from luxvox.configs.errors import InputError
+from luxvox.data.focus_lists import read_focus_list
 from luxvox.data.focus_row import by_stack, labelled_scores
 from luxvox.data.focus_sets.bbbc006 import read_bbbc006
 from luxvox.data.focus_sets.fluomix import read_fluomix
 from luxvox.data.focus_sets.focuspath import read_focuspath
 from luxvox.data.focus_sets.ncsu_sweep import read_ncsu_sweep
+from luxvox.data.focus_sets.published import read_published
 from luxvox.data.focus_sets.tcga_focus import read_tcga_focus
 
 
@@ -120,3 +122,21 @@ def test_ncsu_sweep_in_um(tmp_path):
     touch(tmp_path / "val" / "26" / "7_8_9_29.tiff")
     with pytest.raises(InputError, match="level 29 in the folder of level 26"):
         read_ncsu_sweep(tmp_path)
+
+
+def test_published_folders_are_known_by_their_layout(tmp_path):
+    touch(tmp_path / "tcga" / "In Focus" / "lung" / "a" / "patch_i_1_j_2.png")
+    touch(tmp_path / "ncsu" / "test" / "26" / "1_2_3_26.tiff")
+    stem = "D1_Mosaic002_s03_z07_ch01_SV_DAPI"
+    touch(tmp_path / "fluomix" / f"{stem}.tif", tmp_path / "other" / "S001" / "S001_z0.tif")
+    (tmp_path / "fluomix" / "train.txt").write_text(f"{stem} 3 DAPI\n")
+    patch = "Slide01_Strip02_Slice03_Position04"
+    touch(tmp_path / "focuspath" / f"{patch}.png")
+    (tmp_path / "focuspath" / "list.csv").write_text(f"{patch}.tif,1,2,3,4,0.5,-2\n")
+    uuid = "mcf-z-stacks-03212011_a01_s1_w1a14e9fc1-67de-4c21-8e74-2d1d8b0a5a01.tif"
+    touch(tmp_path / "bbbc006" / "BBBC006_v1_images_z_16" / uuid)
+    levels = {"tcga": 0.0, "ncsu": None, "fluomix": 3.0, "focuspath": -2.0, "bbbc006": 0.0}
+    for name, level in levels.items():
+        assert [row.level for row in read_focus_list(tmp_path / name)] == [level], name
+    assert read_published(tmp_path / "other") is None
+    assert read_focus_list(tmp_path / "other")[0].stack_id == "S001"

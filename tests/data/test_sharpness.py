@@ -12,6 +12,9 @@ from scipy import fft, ndimage
 
 from luxvox.configs.errors import InputError
 from luxvox.data.draws import keyed_rng
+from luxvox.data.optics.camera import expose
+from luxvox.data.optics.settings import Optics, OpticsRanges, draw_optics
+from luxvox.data.optics.storage import store
 from luxvox.data.sharpness import (
     MEASURES,
     SUPPORT_PX,
@@ -21,7 +24,8 @@ from luxvox.data.sharpness import (
     tile_sides,
 )
 from luxvox.data.sharpness_gate import judge_slices
-from luxvox.data.sharpness_survey import mend, survey_slices
+from luxvox.data.sharpness_hot import BEAD, mend
+from luxvox.data.sharpness_survey import survey_slices
 
 Z = 17
 FOCUS = 9
@@ -169,6 +173,42 @@ def test_empty_slices_never_pass(kind):
         rng = keyed_rng("empty", seed, 0)
         planes = np.stack([EMPTY[kind](rng, (128, 128)) for _ in range(3)]).astype(np.float32)
         assert set(reasons(torch.from_numpy(planes))) == {"empty"}
+
+
+@pytest.mark.slow
+def test_the_simulated_camera_without_dye_has_no_score():
+    """1,040 slices over all ranges of camera and storage: smoothed, cut off at zero, 8 bits."""
+    passed = 0
+    for number in range(130):
+        rng = keyed_rng("empty camera", 11, number)
+        optics = Optics.stack([draw_optics(OpticsRanges(), rng)])
+        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        dark = store(expose(torch.zeros(1, 8, 128, 128), optics, noise), optics)[0]
+        passed += sum(reason == "" for reason in reasons(dark, 65535.0))
+    assert passed <= 2
+
+
+def test_far_defocus_at_low_light_is_not_empty_where_others_show_something():
+    stack = sweep(photons=15)
+    z = torch.arange(Z).float()
+    alone = [judge_slices(p[None], z[:1], survey_slices(p[None], [0.0])).reasons[0] for p in stack]
+    assert alone[0] == alone[-1] == "empty"
+    assert "empty" not in reasons(stack)
+    stack[2] = torch.from_numpy(keyed_rng("empty", 0, 5).normal(105, 3, (192, 192))).float()
+    assert [place for place, reason in enumerate(reasons(stack)) if reason == "empty"] == [2]
+
+
+def test_smoothed_hot_pixels_are_mended():
+    rng = keyed_rng("empty", 0, 6)
+    dark = rng.normal(100, 3, (6, 128, 128))
+    places = rng.integers(4, 124, (6, 2))
+    dark[:, places[:, 0], places[:, 1]] += 8000
+    dark = np.stack([ndimage.gaussian_filter(plane, 0.9) for plane in dark])
+    stack = torch.from_numpy(dark).float()
+    survey = survey_slices(stack, list(range(6)))
+    assert 6 * 9 <= len(survey.beads) <= 6 * 49
+    assert float(mend(stack, survey.beads, 2 * BEAD).max()) < 150
+    assert set(reasons(stack)) == {"empty"}
 
 
 def test_an_empty_slice_among_full_ones_is_empty():

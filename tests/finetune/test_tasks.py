@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from luxvox.configs.errors import InputError
-from luxvox.data.volume import Volume
 from luxvox.finetune.examples import load_example
-from luxvox.finetune.tasks.classify import zero_shot
 from luxvox.finetune.tasks.segment import are_tubes, segment_metrics
 from luxvox.predict.image import classify_image, predict_image
 from luxvox.predict.task_weights import load_task
@@ -99,23 +95,3 @@ def test_tubes_have_a_term_of_their_own(tmp_path, labelled_row, run) -> None:
     assert "train/skeleton_loss" in metrics
     metrics = run("segment", "given", tmp_path / "b", *words, "tubes=false", support=[row])
     assert "train/skeleton_loss" not in metrics
-
-
-def test_zero_shot_takes_the_nearest_name(labelled_row, write, balls) -> None:
-    class Captioned:
-        """Stands for a model with captions: bright volumes lie near the second name."""
-
-        def embed_text(self, names: list[str]) -> np.ndarray:
-            assert names == ["blood vessels", "nuclei"]
-            return np.eye(2)
-
-        def embed(self, volume: Volume) -> np.ndarray:
-            bright = volume.read().mean() > 1000
-            return np.array([[0.9, 0.0], [0.0, 1.0]]) if bright else np.array([[1.0, 0.2]])
-
-    image, _ = balls(1)
-    rows = [labelled_row(n, image=write(f"i{n}", image + 2000 * n)) for n in range(2)]
-    model: Any = Captioned()
-    assert zero_shot(model, rows, ["blood_vessels", "nuclei"]) == [0, 1]
-    with pytest.raises(InputError, match="1 names to choose from"):
-        zero_shot(model, rows, ["nuclei"])

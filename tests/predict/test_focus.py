@@ -407,7 +407,7 @@ def test_command_repeats_itself(tmp_path):
         (["v.tif", "v.tif", "--mode", "sweep", "--csv", "o.csv"], "already"),
         (["v.tif", "--mode", "sweep", "--csv", "no/o.csv"], "does not exist"),
         (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--weights", "w"], "no fit.json"),
-        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "leave volumes"),
+        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "leave volumes out"),
         (["--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "no such folder"),
     ],
 )
@@ -442,3 +442,27 @@ def test_watch_scores_slices_as_they_are_written(tmp_path):
     rows = read(out)
     assert [row["z_index"] for row in rows] == [str(place) for place in range(6)]
     assert torch.isfinite(torch.tensor([float(row["focus_score"]) for row in rows])).all()
+
+
+class _Brightness:
+    """A scorer whose score is the mean of the slice over that of the first image."""
+
+    model_id, calib_id = "brightness", ""
+
+    def begin(self, sample, stack, stain, mode):
+        return lambda slices, places: [
+            SliceFocus(float(plane.mean() / sample.mean()), level=2.0) for plane in slices
+        ]
+
+
+def test_watch_takes_a_learned_score_behind_the_gate(tmp_path):
+    folder, out = write_slices(tmp_path / "live", sweep()[8:11], 0), tmp_path / "live.csv"
+    noise = keyed_rng("focus test", 1, 1).normal(100, 2, (SIDE, SIDE)).round().astype(np.uint16)
+    tifffile.imwrite(folder / "live_z9.tif", noise)
+    watch_folder(folder, out, "sweep", idle_s=0.2, every_s=0.02, scorer=_Brightness())
+    rows = {row["z_index"]: row for row in read(out)}
+    assert [row["model_id"] for row in rows.values()] == ["brightness"] * 4
+    assert float(rows["0"]["focus_score"]) == pytest.approx(1, abs=0.05)
+    assert rows["0"]["level"] == "2"
+    assert float(rows["0"]["dcts"]) < 0.1
+    assert (rows["9"]["reason"], rows["9"]["focus_score"]) == ("empty", "")

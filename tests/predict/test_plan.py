@@ -9,7 +9,8 @@ from luxvox.configs.errors import InputError
 from luxvox.data.open import open_volume
 from luxvox.data.save import save_volume
 from luxvox.predict.block_grid import BlockGrid, bounding_box, share
-from luxvox.predict.plan import make_plan, nearest_level, plan_key, read_plan, write_plan
+from luxvox.predict.frame import Frame
+from luxvox.predict.plan import make_plan, plan_key, read_plan, write_plan
 from luxvox.predict.plan_estimate import choose_block, memory_bytes, waiting_bytes
 from luxvox.predict.plan_foreground import stands_out
 from luxvox.predict.plan_table import plan_rows
@@ -68,11 +69,17 @@ def test_blocks_are_whole_shards_of_the_output(blocks, image, tmp_path):
 
 def test_blocks_are_as_large_as_memory_allows():
     shape, tile, overlap = (2000, 2000, 2000), (64, 64, 64), (16, 16, 16)
-    assert choose_block(shape, tile, overlap, 2, channels=1, batch=1) == (256, 256, 256)
-    assert choose_block(shape, tile, overlap, 2, channels=9, batch=1) == (128, 128, 128)
+    frame = Frame(level=0, voxels=shape, seen=shape)
+    assert choose_block(frame, tile, overlap, 2, channels=1, batch=1) == (256, 256, 256)
+    assert choose_block(frame, tile, overlap, 2, channels=9, batch=1) == (128, 128, 128)
+    tokens = frame.in_cells((8, 8, 8))
+    assert choose_block(tokens, (8, 8, 8), (2, 2, 2), 2, channels=192, batch=1) == (32, 32, 32)
+    finer = frame.model_copy(update={"seen": (4000, 4000, 4000)})
+    assert choose_block(finer, tile, overlap, 2, channels=1, batch=1) == (128, 128, 128)
     grid = BlockGrid(shape, (256, 256, 256), tile, overlap)
-    larger = BlockGrid((4000, 4000, 4000), grid.block, tile, overlap)
-    assert memory_bytes(grid, 2, 1, 1) == memory_bytes(larger, 2, 1, 1)  # bounded
+    longer = Frame(level=0, voxels=(4000, 4000, 4000), seen=(4000, 4000, 4000))
+    larger = BlockGrid(longer.voxels, grid.block, tile, overlap)
+    assert memory_bytes(frame, grid, 2, 1, 1) == memory_bytes(longer, larger, 2, 1, 1)  # bounded
     assert waiting_bytes(larger, 1) > waiting_bytes(grid, 1)  # on disk
 
 
@@ -125,20 +132,22 @@ def test_empty_blocks_are_found_and_a_single_cell_keeps_its_block(
     assert plan.empty == ()
 
 
+@pytest.mark.parametrize("dim", [150, 320])
+def test_tissue_at_the_rim_of_the_medium_hides_no_other_tissue(dim):
+    """Blocks that are mostly medium hold some tissue: it must not pass for the medium's noise."""
+    rng = np.random.default_rng(0)
+    voxels = rng.poisson(80, (64, 96, 96)).astype(np.uint16)
+    voxels[:, :37] = rng.poisson(dim, (64, 37, 96))
+    voxels[30:32, 60:62, 80:82] = 2000
+    found = stands_out(voxels)
+    assert found[:, :37].any((0, 2)).all()
+    assert found[:, :37].mean() > (0.4 if dim == 150 else 0.99)
+    assert found[:, 40:58].mean() < 1e-3
+
+
 def test_noise_everywhere_is_not_empty():
     noise = np.random.default_rng(0).poisson(20, (64, 64, 64)).astype(np.uint16)
     assert stands_out(noise).mean() > 0.9
-
-
-def test_the_level_is_the_finest_that_was_trained_on(tmp_path):
-    image = np.random.default_rng(0).integers(0, 99, (128, 128, 128)).astype(np.uint8)
-    path = save_volume(image, tmp_path / "in.ome.zarr", voxel_size_um=(1, 1, 1))
-    volume = open_volume(path)
-    assert len(volume.levels) > 1
-    assert nearest_level(volume, None) == 0
-    assert nearest_level(volume, (1.9, 1.9, 1.9)) == 0
-    assert nearest_level(volume, (4.0, 1.0, 1.0)) == 0  # one axis fits
-    assert nearest_level(volume, (3.0, 3.0, 3.0)) == 1
 
 
 def test_the_table_says_what_will_be_done(blocks, image, tmp_path):

@@ -125,7 +125,7 @@ def test_embed_is_the_mean_token_of_each_crop(pretrained, path, tmp_path):
     assert np.allclose(vectors, tuned.embed(path), atol=1e-5)
     with pytest.raises(InputError, match=r"type ndarray.*save_volume"):
         model.embed(volume.read()[0])  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="know no sentences"):
+    with pytest.raises(InputError, match="knows no sentences"):
         model.embed_text("vessels")
 
 

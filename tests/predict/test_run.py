@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +55,7 @@ def test_equal_to_monai_and_to_the_whole_volume(blocks, image, expected, tmp_pat
     assert isinstance(theirs, torch.Tensor)
     assert np.abs(found - theirs[0, 0].numpy()).max() < 1e-5
     assert found.std() > 0.005
-    # Where no tile's edge is near, the tiles agree with the whole; one tile over all agrees at all.
+    # One tile over all agrees with the whole everywhere.
     whole = net(volume[None, None])[0, 0].numpy()
     assert np.abs(found - whole).max() > 1e-4
     request = blocks.request_of(image, tmp_path / "o.ome.zarr", tile=(100, 100, 130))
@@ -60,8 +63,76 @@ def test_equal_to_monai_and_to_the_whole_volume(blocks, image, expected, tmp_pat
     assert np.abs(blocks.voxels(request.out)[0] - whole).max() < 1e-5
 
 
+def test_equal_to_the_whole_wherever_tiles_reach_far_enough(blocks, image, expected, tmp_path):
+    """The network sees 2 voxels far: only next to the edges of tiles does it miss something."""
+    volume = normal(image)
+    whole = blocks.stand_in()(volume[None, None])[0, 0].numpy()
+    errors = []
+    for overlap in (None, (16, 16, 16)):
+        request = blocks.request_of(image, tmp_path / "out.ome.zarr", overlap=overlap)
+        if overlap is None:
+            found = np.frombuffer(expected, np.float32).reshape(volume.shape)
+        else:
+            blocks.predict_blocks(request)
+            found = blocks.voxels(request.out)[0]
+        grid = request.plan().grid
+        blind = np.zeros(whole.shape, bool)
+        for axis, starts in enumerate(grid.starts):
+            planes = np.zeros(whole.shape[axis], bool)
+            for start in starts:
+                if start > 0:
+                    planes[start : start + 2] = True
+                if start + 32 < len(planes):
+                    planes[start + 30 : start + 32] = True
+            blind |= planes.reshape([-1 if other == axis else 1 for other in range(3)])
+        error = np.abs(found - whole)
+        assert 0.2 < blind.mean() < 0.9
+        assert error[~blind].max() < 1e-5
+        errors.append(float(error[blind].mean()))
+    assert errors[1] < 0.7 * errors[0]  # more overlap: what tiles miss at their edges weighs less
+
+
+def test_interrupt_ends_between_blocks(blocks, image, expected, tmp_path):
+    request = blocks.request_of(image, tmp_path / "out.ome.zarr")
+
+    def interrupt(tally):
+        if tally.done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        blocks.predict_blocks(request, progress=interrupt)
+    assert done_blocks(request.out) == 3
+    stopped = json.loads((tmp_path / "metrics.json").read_text())
+    assert stopped["done_blocks"] == 3
+    assert not stopped["finished"]
+    assert blocks.predict_blocks(request, resume=True)["skipped_blocks"] == 3
+    assert blocks.voxels(request.out).tobytes() == expected
+
+
+def test_a_second_writer_is_refused(blocks, image, tmp_path):
+    request = blocks.request_of(image, tmp_path / "out.ome.zarr")
+    request.run.mkdir()
+    # Another process that holds the lock of the run, as `hold` does.
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a+'); fcntl.lockf(file, fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(request.run / ".lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        for options in ({"resume": True}, {"overwrite": True}, {"parts": 2, "part": 0}):
+            with pytest.raises(InputError, match="another prediction is writing this output"):
+                blocks.predict_blocks(request, **options)
+        assert not request.out.exists()
+        other.communicate("")
+    assert blocks.predict_blocks(request)["finished"]
+
+
 def test_blocks_decide_nothing(blocks, image, expected, tmp_path, monkeypatch):
-    for sides in ((128, 128, 128), (64, 192, 128)):
+    for sides in ((128, 128, 128), (96, 96, 96), (64, 192, 32)):
         out = tmp_path / f"{sides[1]}.ome.zarr"
         blocks.predict_blocks(blocks.request_of(image, out, block=sides))
         assert blocks.voxels(out).tobytes() == expected
@@ -200,8 +271,8 @@ def test_what_stands_there_is_not_mixed_with_another_plan(blocks, image, tmp_pat
     assert blocks.predict_blocks(other, resume=True)["skipped_blocks"] == 0  # afresh
     with pytest.raises(InputError, match="over its own source"):
         blocks.predict_blocks(replace(other, out=image), overwrite=True)
-    with pytest.raises(InputError, match=r"only OME-Zarr can be written"):
-        blocks.predict_blocks(replace(other, out=tmp_path / "o.ome.tif"))
+    with pytest.raises(InputError, match=r"only OME-Zarr and OME-TIFF can be written"):
+        blocks.predict_blocks(replace(other, out=tmp_path / "o.nii.gz"))
     with pytest.raises(InputError, match="a part from 0 to 1"):
         blocks.predict_blocks(other, parts=2, part=2)
 
@@ -310,12 +381,12 @@ LABELS = BlockOutput(what="labels")
 def nuclei(shape: tuple[int, int, int]) -> np.ndarray:
     """Touching balls over every face, as an image in which a threshold finds them."""
     rng = np.random.default_rng(3)
-    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).astype(np.float32)
+    axes = np.ogrid[tuple(map(slice, shape))]
     image = np.full(shape, 100, np.float32)
     for centre in rng.uniform(4, np.array(shape) - 4, (24, 3)):
         partner = centre + rng.normal(size=3) * 5
         for at in (centre, partner):
-            image[np.linalg.norm(grid - at.astype(np.float32), axis=-1) < 5.5] = 1000
+            image[sum((axis - c) ** 2 for axis, c in zip(axes, at, strict=True)) < 5.5**2] = 1000
     return (image + rng.normal(0, 5, shape)).astype(np.uint16)
 
 
@@ -330,7 +401,8 @@ def test_objects_are_one_across_faces_whatever_the_blocks(blocks, tmp_path):
     image = nuclei((40, 100, 130))
     path = save_volume(image, tmp_path / "in.ome.zarr", voxel_size_um=(1, 1, 1))
     whole = split_objects(image > 500, (1.0, 1.0, 1.0))
-    for side in (64, 128):
+    numbered = []
+    for side in (64, 96, 128):
         request = blocks.request_of(
             path, tmp_path / f"{side}.ome.zarr", network=Bright(), output=LABELS,
             instances=True, block=(side, side, side),
@@ -342,12 +414,18 @@ def test_objects_are_one_across_faces_whatever_the_blocks(blocks, tmp_path):
         assert np.array_equal(found > 0, image > 500)
         with pytest.raises(InputError, match="made for other weights"):
             blocks.predict_blocks(replace(request, instances=False), resume=True)
-        # The same objects, under other numbers; in a clump beyond the margin a few voxels move.
+        # The same objects; in a clump beyond the margin a few voxels move.
         pairs, voxels = np.unique(
             np.stack([found[found > 0], whole[found > 0]]), axis=1, return_counts=True
         )
         assert np.sort(voxels)[-int(whole.max()) :].sum() > 0.99 * voxels.sum()
         assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == whole.max()
+        numbered.append(found)
+    # Numbers go by the first voxel, so that they are the same whatever the blocks.
+    first = [np.unique(found, return_index=True)[1][1:] for found in numbered]
+    assert all((np.diff(places) > 0).all() for places in first)
+    for found in numbered[1:]:
+        assert (found == numbered[0])[found > 0].mean() > 0.99
 
 
 @pytest.mark.slow
@@ -374,3 +452,18 @@ def test_metrics_of_a_training_run_are_left_alone(blocks, image, tmp_path):
     blocks.predict_blocks(request)
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"val/dice": 0.5}
     assert json.loads((request.run / "metrics.json").read_text())["blocks"] == 12
+
+
+def test_where_no_block_can_be_read_each_says_why(blocks, tmp_path):
+    path = blocks.smooth_volume(
+        tmp_path / "in.ome.zarr", (64, 64, 320), chunks=(64, 64, 64), shards=(64, 64, 64)
+    )
+    chunk = path / "0/c/0/0/2"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(b"rubbish" * 10)
+    request = blocks.request_of(path, tmp_path / "out.ome.zarr", tile=(32, 32, 320))
+    metrics = blocks.predict_blocks(request)
+    assert metrics["failed_blocks"] == metrics["blocks"] == 5
+    chunk.write_bytes(whole)
+    assert blocks.predict_blocks(request, resume=True)["failed_blocks"] == 0
+    assert blocks.voxels(request.out).all()

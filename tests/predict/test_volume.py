@@ -151,7 +151,8 @@ def test_what_does_not_fit_is_one_line_and_exit_code_2(weights, path, tmp_path, 
         ([restore, str(path), out, "--threshold", "0.3"], "--threshold does not fit"),
         ([run, str(path), out, "--threshold", "3"], "expected 0 to 1"),
         ([run, str(path), out, "--probabilities", "--instances"], "choose one"),
-        ([classify, str(path), out], "classifies whole crops"),
+        ([classify, str(path), out, "--threshold", "0.3"], "--threshold does not fit"),
+        ([classify, str(path), out.replace("zarr", "nii")], "only OME-Zarr and OME-TIFF"),
         (
             [run, str(path), str(tmp_path / "out.png")],
             "expected a name in .ome.zarr, .ome.tif or .nii.gz",
@@ -177,10 +178,11 @@ def test_too_little_memory_is_said_before_reading(weights, path, monkeypatch):
 
 def test_far_voxel_sizes_are_warned_of_in_one_line(weights, path, capsys):
     predict_volume(with_task(weights, voxel_size_um=(1.0, 0.1, 0.1)), luxvox.open_volume(path))
-    shown = capsys.readouterr().err
-    assert shown.startswith("warning: ")
-    assert "coarser along z, y, x" in shown
-    assert shown.count("\n") == 1
+    note, warning = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: ")
+    assert "read as 1 x 0.375 x 0.375 um (level 0, resampled)" in note  # never over 4 times finer
+    assert warning.startswith("warning: ")
+    assert "coarser along y, x" in warning
 
 
 def test_results_without_a_voxel_size_can_be_written(tmp_path):

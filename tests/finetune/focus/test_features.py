@@ -67,7 +67,7 @@ def test_features_tell_blur(sweep):
 
 
 def test_our_encoder_and_its_detail_stream(sweep, dense_weights):
-    stack = sweep(2, side=41).astype(np.float32)  # no whole patches
+    stack = sweep(2, side=57).astype(np.float32)  # no whole patches
     recipe = FeatureRecipe(parts=(f"encoder:{dense_weights}",))
     features = SliceFeatures(recipe)
     found = features.describe_all(stack, frame_stack(stack, recipe.rule))

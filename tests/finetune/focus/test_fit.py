@@ -14,7 +14,6 @@ import pytest
 from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.predict.focus_fit import load_fit
-from luxvox.predict.focus_scores import at_boundary
 
 OPTICS = "na,wavelength_nm,refractive_index,voxel_size_um"
 
@@ -112,13 +111,6 @@ def test_what_was_never_seen_is_flagged(fitted):
     assert found.out_of_range.tolist() == [False, True]
     assert found.unlike.tolist() == [False, True]
     assert found.reasons == ["", "ood"]
-
-
-def test_boundary():
-    assert at_boundary([0.9, 0.5, 0.1])
-    assert at_boundary([np.nan, 0.2, 0.8, np.nan])
-    assert not at_boundary([0.1, 0.9, 0.2])
-    assert not at_boundary([np.nan, np.nan])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""The comparison of focus methods: `luxvox benchmark ... --tasks focus`."""

@@ -1,0 +1,101 @@
+"""What `luxvox finetune focus` may be told: which head, what it learns from, for how long."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ...data.ranges import Range
+from ...data.synthetic.recipe import SimulateRecipe
+
+Family = Literal["scalar", "aberrated", "gaussian"]
+
+
+class LossWeights(BaseModel):
+    """How much each loss counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    levels: float = Field(default=1.0, ge=0)
+    ranking: float = Field(default=0.5, ge=0)
+    distance: float = Field(default=0.5, ge=0)
+    monotone: float = Field(default=0.2, ge=0)
+    doubt: float = Field(default=0.1, ge=0)
+    gate: float = Field(default=0.3, ge=0)
+
+
+class HeadRecipe(BaseModel):
+    """A run: configs/focus/*.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str | None = None
+    """Weights of a frozen 3D encoder; null = the stem alone."""
+    stain: bool = False
+    """Levels by prototypes that know the stain; needs the text tower, in training only."""
+    mixer: bool = False
+    film: bool = True
+    regressor: str | None = None
+    """A timm encoder and one number a slice, in place of the head."""
+    channels: tuple[int, int, int] = (16, 32, 64)
+    """Of the stem's convolutions."""
+    width: int = Field(default=64, ge=8)
+    losses: LossWeights = LossWeights()
+
+    scene: SimulateRecipe = Field(default_factory=SimulateRecipe)
+    """What simulated specimens show; its size, pixels and optics are not used."""
+    specimens: int = Field(default=48, ge=2)
+    stacks: int = Field(default=6, ge=1)
+    """Of each simulated specimen; about a third are volumes, the others sweeps."""
+    planes: int = Field(default=33, ge=9)
+    """Of a specimen."""
+    side: int = Field(default=128, ge=64)
+    """Pixels of a simulated slice."""
+    slices: int = Field(default=12, ge=3)
+    """Of a simulated stack."""
+    photons: Range = (30.0, 6000.0)
+    """Of a voxel filled with dye."""
+    farthest_dof: float = Field(default=9.0, gt=0)
+    """Of a simulated slice from focus."""
+    empty: float = Field(default=0.08, ge=0, lt=1)
+    """Share of simulated stacks without dye."""
+    families: tuple[Family, ...] = ("scalar",)
+    held_out_psf: Family = "aberrated"
+    """Never trained on; what metrics.json calls held out."""
+    real: str | None = None
+    """A dataset list of sharp volumes, which are defocused like simulated specimens."""
+
+    calibration: int = Field(default=24, ge=1)
+    """Left-out specimens whose errors the intervals are made from."""
+    tests: int = Field(default=16, ge=1)
+    """Further ones, for metrics.json."""
+    steps: int = Field(default=600, ge=1)
+    batch: int = Field(default=8, ge=1)
+    window: int = Field(default=8, ge=1)
+    """Neighbouring slices of a stack in a batch, at most."""
+    tiles: int = Field(default=2, ge=1)
+    """Of a slice in a batch."""
+    lr: float = Field(default=2e-3, gt=0)
+    grounding_epochs: int = Field(default=10, ge=1)
+    unknown_stain: float = Field(default=0.2, ge=0, le=1)
+    """Share of stacks whose stain is not told."""
+    unknown_lens: float = Field(default=0.15, ge=0, le=1)
+    """The same of lenses."""
+    save_every: int = Field(default=100, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.held_out_psf in self.families:
+            raise ValueError(
+                f"held_out_psf is {self.held_out_psf!r}, which families trains on; hold out another"
+            )
+        if not self.families:
+            raise ValueError("families is empty, expected one or more to train on")
+        if self.regressor is not None and (self.encoder or self.stain or self.mixer):
+            raise ValueError(
+                f"regressor is {self.regressor!r}, which has no encoder, stain or mixer; leave "
+                "them out"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""luxvox in napari: predict what is on the screen, correct it with the brush, learn from it."""

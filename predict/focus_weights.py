@@ -1,0 +1,154 @@
+"""Weights of the learned focus head: a folder that `luxvox finetune focus` wrote.
+
+Prototypes of stains lie in it, so the text tower is not needed; the frozen encoder does not, it is
+named, and checked to be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..configs.errors import InputError
+from ..configs.explain import one_line
+from ..data.stains import parse_stain
+from ..models.catalog import find_folder
+from ..models.checkpoint import load_strict, load_weights, save_weights
+from ..models.focus_config import FocusConfig
+from ..models.focus_regressor import FocusRegressor
+from ..models.heads.focus import FocusHead
+from .focus_calibration import Residuals
+from .focus_tokens import FrozenEncoder
+
+KIND = "focus"
+_RESIDUALS, _STACKS = "residuals", "residual_stacks"
+
+FocusModel = FocusHead | FocusRegressor
+
+
+@dataclass(frozen=True)
+class LearnedFocus:
+    """A head with what it needs to be used.
+
+    Attributes:
+        model: in evaluation mode.
+        stains: that it knows, as written; the first has number 1, 0 is the unknown.
+        encoder: frozen; None where the head reads no tokens.
+        residuals: (true - found) / (standard deviation it said), of specimens left out.
+        where: names it in messages.
+    """
+
+    model: FocusModel
+    stains: tuple[str, ...]
+    encoder: FrozenEncoder | None
+    residuals: Residuals
+    where: str
+
+    def stain_number(self, stain: str | None) -> int:
+        """Number of a stain by its normal form; 0 = not told, or not known."""
+        keys = [parse_stain(known).key for known in self.stains]
+        key = None if stain is None else parse_stain(stain).key
+        return keys.index(key) + 1 if key in keys else 0
+
+
+def build_model(config: FocusConfig) -> FocusModel:
+    """A head with random weights, or a regressor where the config names one."""
+    return FocusRegressor(config) if config.regressor is not None else FocusHead(config)
+
+
+def save_learned(
+    folder: str | Path, learned: LearnedFocus, recipe: Mapping[str, Any], groups: list[str]
+) -> Path:
+    """Write weights; an older folder of that name is replaced only by a complete new one.
+
+    Args:
+        folder: to write.
+        learned: what to write.
+        recipe: as plain values.
+        groups: specimens that were learnt from.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    residuals = learned.residuals
+    tensors: dict[str, Tensor] = {
+        **learned.model.state_dict(),
+        _RESIDUALS: torch.from_numpy(residuals.values.astype(np.float32)),
+        _STACKS: torch.from_numpy(residuals.stacks.astype(np.int64)),
+    }
+    encoder = learned.encoder
+    config = {
+        "architecture": {
+            "kind": KIND,
+            "focus": learned.model.config.model_dump(mode="json"),
+            "encoder": None if encoder is None else encoder.name,
+            "encoder_fingerprint": None if encoder is None else encoder.fingerprint,
+        },
+        "normalisation": "0 = quantile 0.01, 1 = quantile 0.998 of slices of the stack",
+        "voxel_size_range_um": None,
+        "stains": list(learned.stains),
+        "structures": [],
+        "recipe": dict(recipe),
+        "data": {"groups": groups},
+        "licence": "Apache-2.0",
+    }
+    return save_weights(folder, tensors, config, _CARD)
+
+
+def is_learned(folder: str | Path) -> bool:
+    """Whether a RUN, or a folder of weights, holds a focus head."""
+    try:
+        _, config = load_weights(find_folder(folder))
+    except InputError:
+        return False
+    parts = config.get("architecture")
+    return isinstance(parts, dict) and parts.get("kind") == KIND
+
+
+def load_learned(name: str | Path) -> LearnedFocus:
+    """Open a RUN of `luxvox finetune focus`, or the weights in it.
+
+    Raises:
+        InputError: no such folder, other weights, damaged ones, or an encoder that is not the one
+            that was learnt with.
+    """
+    folder = find_folder(name)
+    tensors, config = load_weights(folder)
+    try:
+        parts = config["architecture"]
+        if parts["kind"] != KIND:
+            raise InputError(
+                f"{folder}: weights of {parts['kind']!r}, expected a focus head; give a RUN of "
+                "luxvox finetune focus"
+            )
+        model = build_model(FocusConfig.model_validate(parts["focus"]))
+        values, stacks = tensors.pop(_RESIDUALS), tensors.pop(_STACKS)
+        stains = tuple(str(stain) for stain in config["stains"])
+        named, fingerprint = parts["encoder"], parts["encoder_fingerprint"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: no focus head can be built from it ({one_line(error)}); give a RUN of "
+            "luxvox finetune focus"
+        ) from error
+    load_strict(model, tensors, str(folder))
+    encoder = None if named is None else FrozenEncoder(named)
+    if encoder is not None and encoder.fingerprint != fingerprint:
+        raise InputError(
+            f"{folder}: learnt with other weights of {named} than those there are now; bring back "
+            "the old ones, or train again"
+        )
+    residuals = Residuals(values.numpy().astype(np.float64), stacks.numpy())
+    return LearnedFocus(model.eval(), stains, encoder, residuals, str(name))
+
+
+_CARD = """# Focus head
+
+Trained by `luxvox finetune focus`. Use: `luxvox focus STACK --mode sweep --csv OUT --weights RUN`.
+Says of every slice how many depths of field it lies from focus.
+"""

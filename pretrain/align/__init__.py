@@ -1,0 +1,1 @@
+"""Image-text alignment for an encoder that holds still."""

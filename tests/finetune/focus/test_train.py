@@ -1,0 +1,232 @@
+"""Training of the focus head: it learns, resumes, keeps stains, refuses what it cannot use."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from luxvox.__main__ import run_command
+from luxvox.configs.errors import InputError
+from luxvox.configs.load import load_recipe
+from luxvox.finetune.focus.head_examples import draw_batch, known_stains, make_example
+from luxvox.finetune.focus.head_lists import read_labelled
+from luxvox.finetune.focus.head_measure import judge, measure
+from luxvox.finetune.focus.head_recipe import HeadRecipe
+from luxvox.finetune.focus.train import head_config, train_focus, train_focus_on
+from luxvox.models.checkpoint import load_weights
+from luxvox.predict.focus_calibration import Residuals
+from luxvox.predict.focus_weights import build_model, load_learned
+
+from .head_stacks import LENS, STAINS, STEP_DOF, Tower, empty_stack, stack
+
+SMALL = HeadRecipe(
+    channels=(4, 8, 16), width=16, steps=60, batch=4, window=5, tiles=1, lr=5e-3, save_every=20
+)
+LEARNT = [stack(seed, mode) for seed in range(6) for mode in ("sweep", "volume")]
+HELD = [stack(seed) for seed in range(20, 30)]
+NEW = [stack(seed, mode) for seed in range(40, 44) for mode in ("sweep", "volume")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A head that was trained for a few seconds."""
+    folder = tmp_path_factory.mktemp("focus") / "run"
+    tests = {"new": NEW}
+    return folder, train_focus_on([*LEARNT, empty_stack(60)], HELD, folder, SMALL, tests)
+
+
+def test_it_learns_order_and_distance_of_new_specimens(run):
+    folder, numbers = run
+    assert numbers["new_sweep_srcc"] > 0.9
+    assert numbers["new_best_slice_error"] < 1
+    # Always the mean distance would err by about 1.3.
+    assert numbers["new_sweep_mae_dof"] < 0.6
+    assert numbers["new_volume_mae_dof"] < 0.6
+    assert numbers == json.loads((folder / "metrics.json").read_text())
+    learned = load_learned(folder)
+    far = torch.stack([judge(learned.model, make_example(s, (), None)).expected[0] for s in NEW])
+    assert far.std() > 0.5
+
+
+def test_gate_and_doubt_have_learnt_something(run):
+    learned = load_learned(run[0])
+    full, empty = (make_example(s, (), None) for s in (stack(50), empty_stack(51)))
+    assert judge(learned.model, full).empty.max() < 0.5
+    assert judge(learned.model, empty).empty.min() > 0.5
+    assert learned.residuals.values.std() < 10
+    assert len(np.unique(learned.residuals.stacks)) == len(HELD)
+
+
+def test_run_folder_holds_what_it_promises(run):
+    folder, _ = run
+    assert {"recipe.yaml", "metrics.json", "history.jsonl", "weights", "state"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert not list(folder.rglob("*.pt")) + list(folder.rglob("*.pkl"))
+    _, config = load_weights(folder / "weights")
+    assert config["architecture"]["focus"]["edges_dof"] == [k + 0.5 for k in range(9)]
+    assert "animal 3" in config["data"]["groups"]
+    assert "animal 20" not in config["data"]["groups"]
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 61))
+    assert np.mean([line["loss"] for line in lines[-10:]]) < 0.7 * lines[0]["loss"]
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_weights(run, tmp_path, monkeypatch):
+    folder, _ = run
+    stacks = [*LEARNT, empty_stack(60)]
+
+    def cut_off(examples, recipe, step):
+        if step == 47:
+            raise KeyboardInterrupt
+        return draw_batch(examples, recipe, step)
+
+    monkeypatch.setattr("luxvox.finetune.focus.train.draw_batch", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train_focus_on(stacks, HELD, tmp_path / "run", SMALL)
+    monkeypatch.undo()
+    train_focus_on(stacks, HELD, tmp_path / "run", SMALL)
+    whole, resumed = (load_weights(f / "weights")[0] for f in (folder, tmp_path / "run"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 60
+    changed = SMALL.model_copy(update={"steps": 61})
+    with pytest.raises(InputError, match="steps was 60, is 61"):
+        train_focus_on(stacks, HELD, tmp_path / "run", changed)
+
+
+def test_stains_are_grounded_and_kept_without_the_tower(tmp_path):
+    recipe = SMALL.model_copy(update={"stain": True, "steps": 8, "mixer": True})
+    numbers = train_focus_on(LEARNT, HELD, tmp_path / "run", recipe, tower=Tower())
+    assert numbers["grounding_loss"] < numbers["grounding_loss_first"]
+    learned = load_learned(tmp_path / "run")
+    assert learned.stains == tuple(sorted(STAINS, key=str.casefold))
+    assert learned.stain_number("dapi stain") == 1
+    assert learned.stain_number("something else") == 0
+    example = make_example(LEARNT[0], learned.stains, None)
+    assert example.stain == 2
+    told, unknown = (
+        judge(learned.model, make_example(LEARNT[0], stains, None)).expected
+        for stains in (learned.stains, ())
+    )
+    assert (told - unknown).abs().max() > 1e-4
+
+
+def test_batches_are_pure_functions_of_the_step():
+    examples = [make_example(s, STAINS, None) for s in LEARNT]
+    recipe = SMALL.model_copy(update={"batch": 8})
+    one, again, other = (draw_batch(examples, recipe, step) for step in (3, 3, 4))
+    assert torch.equal(one.given.tiles, again.given.tiles)
+    assert not torch.equal(one.given.tiles, other.given.tiles)
+    assert one.given.tiles.shape == (8, 5, 1, 64, 64)
+    batches = [draw_batch(examples, recipe, step).given for step in range(20)]
+    stains = torch.cat([batch.stain for batch in batches])
+    assert 0.1 < (stains == 0).float().mean() < 0.3
+    lens = torch.cat([batch.lens for batch in batches])
+    assert 0.05 < lens.isnan().all(1).float().mean() < 0.3
+    assert known_stains(LEARNT) == ("DAPI", "lectin")
+
+
+@pytest.mark.parametrize("name", ["stem", "encoder", "stain", "mixer", "regression", "ranking"])
+def test_shipped_recipes_differ_in_what_they_are_named_for(name):
+    recipe = load_recipe(f"focus/{name}", HeadRecipe)
+    assert (recipe.encoder is not None) == (name in ("encoder", "stain", "mixer"))
+    assert recipe.stain == (name in ("stain", "mixer"))
+    assert recipe.mixer == (name == "mixer")
+    assert (recipe.regressor is not None) == (name == "regression")
+    assert recipe.film
+    assert not load_recipe("focus/no_film", HeadRecipe).film
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    with pytest.raises(InputError, match="held_out_psf is 'scalar', which families trains on"):
+        load_recipe("focus/stem", HeadRecipe, ["held_out_psf=scalar"])
+    with pytest.raises(InputError, match="no encoder, stain or mixer"):
+        load_recipe("focus/regression", HeadRecipe, ["mixer=true"])
+    with pytest.raises(InputError, match="specimen 'animal 0' is learnt from and left out"):
+        train_focus_on(LEARNT, LEARNT, tmp_path / "run", SMALL)
+    with pytest.raises(InputError, match="no slice of known defocus in the stacks to learn from"):
+        train_focus_on([empty_stack(1)], HELD, tmp_path / "run", SMALL)
+
+
+def write_list(folder, count: int, optics: bool):
+    """A list of sweeps on disk."""
+    rows = []
+    for seed in range(count):
+        found = stack(seed)
+        for z, image in enumerate(found.images.numpy()):
+            name = f"s{seed}_{z}.tif"
+            tifffile.imwrite(folder / name, image.round().astype(np.uint16))
+            far = float(found.slice_dof[z]) * LENS.depth_of_field_um
+            row = {"image_path": name, "z_um": far, "stack_id": f"s{seed}", "z_index": z}
+            if optics:
+                row |= {"na": LENS.na, "wavelength_nm": 520, "refractive_index": LENS.index,
+                        "voxel_size_um": f"{STEP_DOF * LENS.depth_of_field_um} 1 1"}  # fmt: skip
+            rows.append(row)
+    with (folder / "list.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return folder / "list.csv"
+
+
+def test_lists_of_labelled_stacks(tmp_path):
+    found = read_labelled(str(write_list(tmp_path, 2, optics=True)))
+    assert [s.specimen for s in found] == ["s0", "s1"]
+    assert found[0].lens == LENS
+    assert torch.allclose(found[0].slice_dof, stack(0).slice_dof, atol=1e-4)
+
+
+def test_lists_without_optics_are_refused_with_a_remedy(tmp_path):
+    with pytest.raises(InputError, match=r"missing: na, wavelength_nm.*give these columns"):
+        train_focus(str(write_list(tmp_path, 2, optics=False)), tmp_path / "run", SMALL)
+
+
+def test_from_the_command_line_to_a_table(tmp_path, capsys):
+    source = write_list(tmp_path, 4, optics=True)
+    words = ["channels=[4,8,16]", "width=16", "steps=3", "batch=2", "window=4", "tiles=1"]
+    out = str(tmp_path / "run")
+    assert run_command(["finetune", "focus", str(source), *words, "--out", out]) == 0
+    assert "left_out_sweep_srcc" in capsys.readouterr().out
+    tifffile.imwrite(tmp_path / "new.tif", stack(70).images.numpy().astype(np.uint16))
+    table = tmp_path / "focus.csv"
+    words = ["focus", str(tmp_path / "new.tif"), "--mode", "sweep", "--csv", str(table)]
+    words += ["--weights", out, "--na", "0.3", "--wavelength", "520", "--index", "1.45"]
+    assert run_command([*words, "--voxel-size", "5 1 1"]) == 0
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == 9
+    assert all(row["model_id"] == "head:run" for row in rows)
+    scored = [row for row in rows if row["valid"] == "true"]
+    assert all(row["defocus_um"] and row["level"] and row["lo"] for row in scored)
+    assert run_command(["finetune", "focus", str(source), "--out", out, "--shots", "3"]) == 2
+
+
+def test_measures_of_a_head_that_is_right_and_of_one_that_is_wrong(monkeypatch):
+    examples = [make_example(s, (), None) for s in NEW]
+    told = {}
+
+    def answers(sign: float):
+        def judged(model, example):
+            truth = example.slice_truth[None]
+            wrong = truth if sign > 0 else truth.max() - truth
+            return told["answer"]._replace(
+                expected=wrong, log_variance=torch.full_like(truth, -2.0)
+            )
+
+        return judged
+
+    torch.manual_seed(0)
+    model = build_model(head_config(SMALL, 0, None)).eval()
+    told["answer"] = judge(model, examples[0])
+    residuals = Residuals(np.full(20, 1.0), np.arange(20))
+    for sign in (1.0, -1.0):
+        monkeypatch.setattr("luxvox.finetune.focus.head_measure.judge", answers(sign))
+        found = measure(model, residuals, examples)
+        assert found["sweep_srcc"] == pytest.approx(sign)
+        assert (found["volume_mae_dof"] < 1e-6) == (sign > 0)
+        assert (found["best_slice_error"] < 1e-6) == (sign > 0)
+        assert (found["coverage"] == 1) == (sign > 0)
