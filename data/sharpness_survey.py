@@ -143,6 +143,7 @@ def survey_slices(
         raise InputError("a stack without slices; give at least one")
     single, smoothed = hot >= max(1, count / 2)
     hot = single.flatten().nonzero()[:, 0]
+    beads = around(smoothed | unchanged(least, most, max(steps), count))
     means = torch.cat(blocks.kept)  # [S, Ty, Tx, h / 4, w / 4]
     noise = max(_block_noise(means), max(steps) / 12**0.5 / BLOCK)
     at = torch.tensor(blocks.at, dtype=torch.float32)
@@ -169,9 +170,7 @@ def survey_slices(
         block_noise=noise,
         ceiling=_ceiling(tops, largest),
         hot=hot,
-        beads=(around(smoothed) | unchanged(least, most, max(steps), count))
-        .flatten()
-        .nonzero()[:, 0],
+        beads=beads.flatten().nonzero()[:, 0],
         shown=_shown(above, bright, kept, at),
         foreground=foreground,
         kept=kept,

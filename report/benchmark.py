@@ -30,7 +30,7 @@ def write_benchmark_page(folder: Path) -> Path:
     Raises:
         InputError: no benchmark lies there, or one of its files is damaged.
     """
-    summary, paired = _read(folder / "summary.csv"), _read(folder / "paired.csv")
+    summary, paired = read_lines(folder / "summary.csv"), read_lines(folder / "paired.csv")
     lists = list(dict.fromkeys((line["dataset"], line["task"]) for line in summary))
     methods = list(dict.fromkeys(line["method"] for line in summary))
     page = Page(
@@ -181,7 +181,12 @@ def _by(lines: Iterable[Line], key: str, metric: str) -> list[tuple[str, list[Li
     return list(found.items())
 
 
-def _read(path: Path) -> list[Line]:
+def read_lines(path: Path) -> list[Line]:
+    """Rows of a table that a benchmark wrote.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..configs.errors import InputError
+from .benchmark import Line, read_lines
 from .figures import DARK, LIGHT, Theme, new_figure, to_png
 from .page import Number, Page
-
-Line = dict[str, str]
 
 _SHOWN: Mapping[str, str] = {
     "srcc": "SRCC",
@@ -49,7 +47,7 @@ def write_focus_benchmark_page(folder: Path) -> Path:
     Raises:
         InputError: no comparison lies there, or one of its files is damaged.
     """
-    lines, pairs = _read(folder / "summary.csv"), _read(folder / "paired.csv")
+    lines, pairs = read_lines(folder / "summary.csv"), read_lines(folder / "paired.csv")
     decision = _decision(folder / "decision.json")
     conditions = list(dict.fromkeys(line["condition"] for line in lines))
     methods = list(dict.fromkeys(line["method"] for line in lines))
@@ -189,16 +187,6 @@ def _decision(path: Path) -> tuple[str, list[str]]:
         held = json.loads(path.read_text(encoding="utf-8"))
         return str(held["default"]), [str(reason) for reason in held["reasons"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); give the folder that luxvox benchmark wrote"
-        ) from None
-
-
-def _read(path: Path) -> list[Line]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); give the folder that luxvox benchmark wrote"
         ) from None

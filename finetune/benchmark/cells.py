@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...configs.errors import InputError
+from ..cell_file import hash_of, read_cell_file, write_cell_file
 from .lists import BenchmarkList
 from .methods import CLASSICAL, fingerprint, recipe_of, structure_of, weights_of
 from .plan import UNLABELLED, BenchmarkPlan, Cell
 from .trials import Trial
 
-VERSION = 1
+VERSION = 2
 """Raised when a method or a metric changes, so that older cells are not taken for new ones."""
+
+KEYS = {"samples", "method", "settings"}
+"""What every cell holds beside its hash."""
 
 _NO_PART = {"out", "data", "weights", "threads", "tracker", "text_folder", "device"}
 """Keys of a recipe that change no number, or stand elsewhere."""
@@ -56,33 +57,9 @@ def settings_of(
     return settings
 
 
-def hash_of(settings: Mapping[str, Any]) -> str:
-    """A short hash of settings."""
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def cell_path(out: Path, cell: Cell) -> Path:
     """DIR/cells/NAME.json."""
     return out / "cells" / f"{cell.name}.json"
-
-
-def is_done(out: Path, cell: Cell, wanted: str) -> bool:
-    """Whether a cell stands there already, with these settings.
-
-    Raises:
-        InputError: it stands there with others, or is damaged.
-    """
-    path = cell_path(out, cell)
-    if not path.exists():
-        return False
-    held = read_cell(path)
-    if held["hash"] != wanted:
-        raise InputError(
-            f"{path}: made with other settings (hash {held['hash']}, now {wanted}): the list, the "
-            "recipe or the weights have changed; add --overwrite, or give another --out"
-        )
-    return True
 
 
 def write_cell(
@@ -93,32 +70,11 @@ def write_cell(
     facts: Mapping[str, Any],
 ) -> None:
     """Write a cell whole, or not at all."""
-    path = cell_path(out, cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
     held = {**vars(cell), "hash": hash_of(settings), **facts}
     held |= {"settings": dict(settings), "samples": samples}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(held, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def read_cell(path: Path) -> dict[str, Any]:
-    """Read what `write_cell` wrote.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if not {"hash", "samples", "method", "settings"} <= set(held):
-            raise ValueError("keys are missing")
-    except (ValueError, TypeError, OSError) as error:
-        raise InputError(
-            f"{path}: damaged, or no cell of a benchmark ({error}); delete it and run again"
-        ) from None
-    return held
+    write_cell_file(cell_path(out, cell), held)
 
 
 def read_cells(out: Path) -> list[dict[str, Any]]:
     """All cells of a folder, by name."""
-    return [read_cell(path) for path in sorted((out / "cells").glob("*.json"))]
+    return [read_cell_file(path, KEYS) for path in sorted((out / "cells").glob("*.json"))]

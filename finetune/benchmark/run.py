@@ -12,7 +12,8 @@ from typing import Any
 
 from ...configs.errors import InputError
 from ...configs.run_folder import lock_run, write_recipe
-from .cells import hash_of, is_done, settings_of, write_cell
+from ..cell_file import hash_of, is_done
+from .cells import KEYS, cell_path, settings_of, write_cell
 from .lists import BenchmarkList, read_lists
 from .methods import groups_behind, learn, weights_of
 from .pictures import keep_planes
@@ -113,12 +114,7 @@ def _run_list(course: _Course, given: BenchmarkList) -> None:
 
 def _stands(out: Path, cell: Cell, settings: dict[str, Any], again: bool, always: bool) -> bool:
     """Whether a cell need not be run; `again`: others are replaced, `always`: this one too."""
-    try:
-        return is_done(out, cell, hash_of(settings)) and not always
-    except InputError:
-        if again:
-            return False
-        raise
+    return is_done(cell_path(out, cell), hash_of(settings), KEYS, again) and not always
 
 
 def _cells(course: _Course, given: BenchmarkList) -> Iterator[tuple[Cell, Trial]]:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..cell_file import hash_of
 from ..examples import Task
-from .cells import hash_of, read_cells
+from .cells import read_cells
 from .markdown import write_markdown
 from .plan import METHODS, METRIC, REFERENCE
 from .statistics import correlation, estimate, left_out_lines, signed_rank_p

@@ -69,7 +69,7 @@ def test_several_structures_are_learnt_each_by_its_name(
 ) -> None:
     """Two rows of one kind of image: what is right depends on the name alone."""
     vectors = torch.nn.functional.normalize(torch.randn(2, 384), dim=1)
-    monkeypatch.setattr("luxvox.finetune.run.named", lambda names, folder: vectors[: len(names)])
+    monkeypatch.setattr("luxvox.finetune.run.named", lambda names, *_: vectors[: len(names)])
     _, labels = balls(1)
     rest = labelled_row(2, labels=write("rest", (labels == 0).astype(labels.dtype)),
                         image=labelled_row(1).image, structure="between")  # fmt: skip

@@ -189,7 +189,7 @@ def test_a_chunk_that_cannot_be_read_is_exit_code_3(run, small, tmp_path, capsys
 
 
 def test_too_large_for_memory_goes_by_blocks(run, small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("luxvox.predict.volume.free_memory", lambda: 1000)
+    monkeypatch.setattr("luxvox.predict.predict_command.free_memory", lambda: 1000)
     out = tmp_path / "out.ome.zarr"
     assert run_command(["predict", str(run), str(small), str(out)]) == 0
     assert "2 of 2 blocks done" in capsys.readouterr().out

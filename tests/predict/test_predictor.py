@@ -134,5 +134,5 @@ def test_nets_without_tokens_and_tasks_without_images_say_so(path, tmp_path):
     with pytest.raises(InputError, match="a unet, which has no tokens"):
         unet.embed(path)
     run = fine_tuned(tmp_path / "run", task="classify", head="classify", classes=("a", "b"))
-    with pytest.raises(InputError, match="classifies whole crops"):
+    with pytest.raises(InputError, match="classifies whole tiles"):
         luxvox.load(run).predict(path)

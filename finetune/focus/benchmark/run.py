@@ -13,8 +13,9 @@ import numpy as np
 
 from ....configs.run_folder import lock_run, write_recipe
 from ....predict.focus import Mode
+from ...cell_file import hash_of, is_done
 from .case import Case
-from .cells import cell_path, hash_of, is_done, write_cell
+from .cells import KEYS, VERSION, cell_path, write_cell
 from .judge import judged
 from .listed import digest_of, listed_cases
 from .methods import Judge, learn, learns_here, settings_of
@@ -115,9 +116,10 @@ def _all_cases(recipe: SimulatedCases, condition: str) -> list[Case]:
 def _run_table(course: _Course, table: _Table, overwrite: bool) -> None:
     waiting = []
     for method in course.plan.chosen():
-        wanted = hash_of({**table.settings, **settings_of(course.plan, method, course.say)})
+        settings = {**table.settings, **settings_of(course.plan, method, course.say)}
+        wanted = hash_of({"version": VERSION, **settings})
         path = cell_path(course.out, table.condition, method)
-        if not is_done(path, wanted, overwrite):
+        if not is_done(path, wanted, KEYS, overwrite):
             waiting.append((method, path, wanted))
     print(f"{table.condition}: {len(waiting)} methods to run", flush=True)
     cases = table.cases() if waiting else []

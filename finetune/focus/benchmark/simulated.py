@@ -45,6 +45,8 @@ _TILT = 1.0  # and along y and x, at most
 _NODES = (6, 1, 2)
 _BLEACHED = 0.6
 _FIRST_JUDGED = 10_000  # number of the first specimen that is judged; below it are those to learn
+_SCENES = 15_485_863
+"""Added to the seed: no scene of another part of luxvox comes back here."""
 _ATTEMPTS, _ANOTHER, _LEAST_SPREAD = 10, 800_000, 0.02
 """Scenes that are tried, what lies between their numbers, and spread of dye in the plane shown."""
 _PHOTONS = (20.0, 2000.0)  # of the specimens to learn from
@@ -104,10 +106,11 @@ def _psf(condition: str) -> Psf:
 def _scene(side: int, seed: int, number: int) -> tuple[NDArray[np.float16], str]:
     """Dye [32, side, side] on planes 1 um apart, and what stains it."""
     plan = SimulateRecipe(size=(_PLANES, side, side), pixel_um=(1.0, 1.0), z_over_xy=(1.0, 1.0))
-    for attempt in range(_ATTEMPTS):  # numbers of one structure: a specimen must show something
-        scene = compose(plan, seed + 15_485_863, number + attempt * _ANOTHER)
+    scene = compose(plan, seed + _SCENES, number)
+    for attempt in range(1, _ATTEMPTS):  # the next of the same structure: it must show something
         if scene.density[_richest(scene.density)].std() >= _LEAST_SPREAD:
             break
+        scene = compose(plan, seed + _SCENES, number + attempt * _ANOTHER)
     return scene.density.astype(np.float16), scene.stain
 
 

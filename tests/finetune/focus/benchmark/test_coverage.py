@@ -13,7 +13,7 @@ from luxvox.finetune.focus.benchmark.simulated import training_cases
 
 
 def cases(count: int):
-    return training_cases(SimulatedCases(side=32, slices=5, training=count), "sweep")
+    return training_cases(SimulatedCases(side=64, slices=5, training=count), "sweep")
 
 
 @pytest.mark.slow
@@ -26,14 +26,14 @@ def test_unseen_specimens_are_covered():
 
 def test_intervals_are_of_the_calibration_specimens():
     """Where the unseen specimens lie elsewhere, coverage is lost: nothing here is a constant."""
-    given = list(cases(24))
-    plain = measure_coverage(given, 8, 10)
+    given = list(cases(28))
+    plain = measure_coverage(given, 6, 14)
     moved = [
-        replace(case, truth=case.truth + 5.0) if number >= 18 else case
+        replace(case, truth=case.truth + 5.0) if number >= 20 else case
         for number, case in enumerate(given)
     ]
     assert plain.covered > 0.6
-    assert measure_coverage(moved, 8, 10).covered < 0.1
+    assert measure_coverage(moved, 6, 14).covered < 0.1
     assert np.isfinite(plain.radius)
     with pytest.raises(ValueError, match="no specimen is left"):
-        measure_coverage(given[:18], 8, 10)
+        measure_coverage(given[:20], 6, 14)
