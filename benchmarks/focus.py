@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,7 +95,7 @@ def head_ms(run: str, side: int) -> float:
 
 
 def peak_mb(side: int, count: int, run: str | None) -> float:
-    """Peak memory in MB of judging a stack of `count` slices, in a process of its own."""
+    """Peak memory in MB of judging a stack of `count` slices, in a process of its own; on Linux."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_peak, (side, count, run))
@@ -105,7 +104,9 @@ def peak_mb(side: int, count: int, run: str | None) -> float:
 def _peak(side: int, count: int, run: str | None) -> float:
     torch.set_num_threads(1)
     score_stack(stack_of(side, count), "sweep", scorer=load_scorer(run))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: there a new process starts with what the one before it held.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def measure(side: int, repeats: int) -> dict[str, float]:

@@ -269,7 +269,10 @@ def _resembles(blocks: Tensor, z: Tensor, shown: Shown) -> Tensor:
         itself = (shown.blocks - rest).abs().amax((1, 2, 3, 4)) <= 1e-3 * rest.abs().max()
         # Where nobody says which slice this is, it may be found among those shown.
         own = shown.z[itself][0] if itself.any() else z[place]
-        far = (shown.z - own).abs() > _NEARBY
+        distance = (shown.z - own).abs()
+        far = distance > _NEARBY
+        if not far.any():  # few are shown: at least not the next ones
+            far = distance > 1
         if not far.any():
             continue
         mean = shown.blocks[far].mean(0)
