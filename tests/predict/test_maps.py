@@ -169,6 +169,7 @@ def test_a_tiff_holds_what_the_store_would(blocks, image, expected, tmp_path, mo
     assert blocks.predict_blocks(request, resume=True)["skipped_blocks"] == 11
 
 
+@pytest.mark.slow
 def test_objects_in_a_tiff_are_those_in_a_store(blocks, image, tmp_path):
     for name in ("o.ome.tif", "o.ome.zarr"):
         request = blocks.request_of(

@@ -101,6 +101,7 @@ def test_resuming_with_nothing_to_resume_starts_afresh(
     assert _weights(tmp_path / "fresh") == _weights(straight)
 
 
+@pytest.mark.slow
 def test_a_run_is_lengthened_from_before_its_decay(simulated: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     pretrain(_plan(simulated, out, "optim.decay_share=0.5"))
