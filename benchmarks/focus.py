@@ -7,7 +7,7 @@ the least of the repeats counts.
 Aims: gate and default measure at most 4, all measures raw and prefiltered at most 20; of heads that
 `luxvox finetune focus` trained, the stem alone at most 12, with 3D context at most 60, behind the
 same gate. The survey of a stack (at most 33 of its slices, once) is timed for one slice. Then peak
-memory of whole stacks of 8 and of 64 slices, made as they are read: it should be the same.
+memory of whole stacks of 40 and of 120 slices, made as they are read: it should be the same.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ def main() -> None:
     peaks = {}
     for name, run in {"default": None, **heads}.items():
         if name == "default" or run is not None:
-            peaks[name] = [peak_mb(options.side, count, run) for count in (8, 64)]
+            peaks[name] = [peak_mb(options.side, count, run) for count in (40, 120)]
             few, many = peaks[name]
-            print(f"peak memory, {name}: {few:.0f} MB of 8 slices, {many:.0f} MB of 64")
+            print(f"peak memory, {name}: {few:.0f} MB of 40 slices, {many:.0f} MB of 120")
     if options.out is not None:
         told = {
             "peak_mb": peaks,
