@@ -28,8 +28,7 @@ from luxvox.configs.load import load_recipe
 from luxvox.finetune.benchmark.statistics import estimate
 from luxvox.models.alignment import Alignment
 from luxvox.models.checkpoint import load_strict, load_weights
-from luxvox.models.text_vectors import open_tower
-from luxvox.pretrain.align.corpus import AlignCorpus, open_align_corpus
+from luxvox.pretrain.align.corpus import AlignCorpus
 from luxvox.pretrain.align.encoded import EncodedCrops, plain_crops
 from luxvox.pretrain.align.fit import fit_alignment
 from luxvox.pretrain.align.judge import Judged, balanced, judge
@@ -40,7 +39,7 @@ from luxvox.pretrain.align.run import (
     encode_lists,
     encoder_of,
     new_alignment,
-    open_frozen,
+    open_parts,
 )
 
 
@@ -59,13 +58,7 @@ def main() -> None:
         AlignRecipe,
         [f"init={given.weights}", f"data=[{given.list},{given.simulated}]", *given.keys],
     )
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-    model = open_frozen(recipe)
-    tower = open_tower(model.weights.text_folder, model.model.config.text_dim, recipe.init)
-    corpus = open_align_corpus(
-        recipe.data, model.crop, tower, recipe.variants, recipe.noise, recipe.seed
-    )
+    model, _, corpus = open_parts(recipe)
     learnt = encode_lists(corpus, model, recipe)
     asked = _real_crops(corpus, model)
     result: dict[str, Any] = {"recipe": recipe.model_dump(mode="json", include=_SHOWN)}

@@ -47,16 +47,10 @@ def align(recipe: AlignRecipe) -> dict[str, Any]:
         InputError: weights without tokens or fine-tuned ones, lists that are not as needed, or no
             sentence encoder.
     """
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
     run, began = Path(recipe.out), time.monotonic()
     lock = lock_run(run)
     write_recipe(run, recipe)
-    model = open_frozen(recipe)
-    tower = open_tower(model.weights.text_folder, model.model.config.text_dim, recipe.init)
-    corpus = open_align_corpus(
-        recipe.data, model.crop, tower, recipe.variants, recipe.noise, recipe.seed
-    )
+    model, tower, corpus = open_parts(recipe)
     lists = encode_lists(corpus, model, recipe)
     alignment = new_alignment(model, recipe)
     metrics: dict[str, Any] = {"steps": recipe.steps, "crops": sum(map(len, lists))}
@@ -70,6 +64,22 @@ def align(recipe: AlignRecipe) -> dict[str, Any]:
     write_metrics(run, metrics)
     lock.close()
     return metrics
+
+
+def open_parts(recipe: AlignRecipe) -> tuple[Predictor, TextTower, AlignCorpus]:
+    """What is aligned with what: the frozen model, the sentence encoder, the lists.
+
+    Raises:
+        InputError: as `align` does.
+    """
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    model = open_frozen(recipe)
+    tower = open_tower(model.weights.text_folder, model.model.config.text_dim, recipe.init)
+    corpus = open_align_corpus(
+        recipe.data, model.crop, tower, recipe.variants, recipe.noise, recipe.seed
+    )
+    return model, tower, corpus
 
 
 def open_frozen(recipe: AlignRecipe) -> Predictor:

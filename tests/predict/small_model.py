@@ -1,4 +1,4 @@
-"""Weights of a small encoder with captions: what stage A leaves, without the training."""
+"""Small weights without the training: what stage A leaves, and what fine-tuning leaves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from luxvox.models.checkpoint import save_weights
+from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
 from luxvox.models.sizes import EncoderConfig
 from luxvox.predict.model import Model
+from luxvox.predict.task_weights import TaskConfig, save_task
 
 SHARED = 32  # width of the space that crops share with sentences
 
@@ -33,3 +35,18 @@ def save_small(folder: Path, seed: int = 0) -> Path:
     # Training leaves parts in the file that the encoder does not use.
     tensors = model.state_dict() | {"masked_decoder.weight": torch.ones(3)}
     return save_weights(folder, tensors, config, "# small\n")
+
+
+def save_segmenter(run: Path, tile: int) -> Path:
+    """A run that segments "dots", by tiles of so many voxels a side."""
+    torch.manual_seed(0)
+    config = DenseConfig(
+        channels=(4, 8, 16), depths=2, text_dim=8, condition_width=4,
+        heads={"segment": SegmentConfig()},
+    )  # fmt: skip
+    model = DenseModel(EncoderConfig(width=24, depth=2, heads=2), config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    task = TaskConfig(task="segment", head="segment", structure="dots", tile=(tile,) * 3)
+    save_task(run / "weights", model, task, {}, "card", torch.zeros(1, 8))
+    return run

@@ -20,8 +20,10 @@ from luxvox.data.open import open_volume
 from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
 from luxvox.models.sizes import EncoderConfig
 from luxvox.predict.block_marks import BlockMarks
-from luxvox.predict.task_weights import TaskConfig, TaskWeights, save_task
+from luxvox.predict.task_weights import TaskConfig, TaskWeights
 from luxvox.predict.volume import predict_volume
+
+from .small_model import save_segmenter
 
 
 def done_blocks(out: Path) -> int:
@@ -117,17 +119,7 @@ def kill_when(out: Path, count: int, pid: int) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A fine-tuned run, tiny."""
-    torch.manual_seed(0)
-    config = DenseConfig(
-        channels=(4, 8, 16), depths=2, text_dim=8, condition_width=4,
-        heads={"segment": SegmentConfig()},
-    )  # fmt: skip
-    model = DenseModel(EncoderConfig(width=24, depth=2, heads=2), config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    task = TaskConfig(task="segment", head="segment", structure="dots", tile=(32, 32, 32))
-    save_task(tmp_path / "run" / "weights", model, task, {}, "card", torch.zeros(1, 8))
-    return tmp_path / "run"
+    return save_segmenter(tmp_path / "run", 32)
 
 
 @pytest.fixture

@@ -17,12 +17,11 @@ from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.data.open import open_volume
 from luxvox.data.save import save_volume
-from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
-from luxvox.models.sizes import EncoderConfig
 from luxvox.predict.beside import beside
 from luxvox.predict.block_output import BlockOutput
 from luxvox.predict.preview import as_colours, enlarged, preview_grid, thinned
-from luxvox.predict.task_weights import TaskConfig, save_task
+
+from .small_model import save_segmenter
 
 SIZE = (4.0, 2.0, 2.0)
 LABELS = BlockOutput(what="labels")
@@ -145,17 +144,7 @@ def test_every_output_has_a_page(blocks, path, tmp_path, what):
 @pytest.fixture
 def run(tmp_path: Path) -> str:
     """A fine-tuned run, tiny."""
-    torch.manual_seed(0)
-    config = DenseConfig(
-        channels=(4, 8, 16), depths=2, text_dim=8, condition_width=4,
-        heads={"segment": SegmentConfig()},
-    )  # fmt: skip
-    model = DenseModel(EncoderConfig(width=24, depth=2, heads=2), config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    task = TaskConfig(task="segment", head="segment", structure="dots", tile=(16, 16, 16))
-    save_task(tmp_path / "run" / "weights", model, task, {}, "card", torch.zeros(1, 8))
-    return str(tmp_path / "run")
+    return str(save_segmenter(tmp_path / "run", 16))
 
 
 def test_the_verb_measures_in_memory_what_it_measures_by_blocks(run, path, tmp_path, capsys):
