@@ -105,8 +105,8 @@ class FinetuneRecipe(BaseModel):
     calibrate: bool = True
     """Binary segmentation: choose the threshold on the support."""
     first_guess: bool = True
-    """Restoration: what is learnt is added to the image behind a Wiener filter, tuned on the
-    support; false adds it to the image as it is."""
+    """Restoration: what is learnt is added to the image behind Richardson-Lucy
+    deconvolution, tuned on the support; false adds it to the image as it is."""
     replay: float = Field(default=0.0, ge=0, lt=1)
     """Share of batches that are simulated."""
     cached_batches: int = Field(default=24, ge=1)

@@ -16,8 +16,8 @@ from .features import encoder_features, even_depths
 from .heads.classify import ClassifyHead
 from .heads.probe import LinearProbe, NearestProbe
 from .heads.restore import RestoreHead
+from .heads.richardson_lucy import DeconvolutionConfig
 from .heads.segment import Segmentation, SegmentHead
-from .heads.wiener import WienerConfig
 from .residual import Triple
 from .sizes import EncoderConfig
 from .unet import UNetDecoder, UNetEncoder, no_tokens
@@ -43,7 +43,7 @@ class RestoreConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Literal["restore"] = "restore"
-    first_guess: WienerConfig | None = None
+    first_guess: DeconvolutionConfig | None = None
     """What the residual is added to; None = the crop itself."""
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...data.normalize import denormalize
 from ...models.dense import DenseFeatures, DenseModel
 from ...models.heads.restore import RestoreHead
-from ...models.heads.wiener import WienerConfig
+from ...models.heads.richardson_lucy import DeconvolutionConfig
 from ...models.losses.restoration import restoration_loss
 from ...models.metrics.restoration import restoration_metrics
 from ..baselines.deconvolution import fit_deconvolution
@@ -60,16 +60,18 @@ class RestoreTask(nn.Module):
         return terms | {"loss": loss}
 
 
-def first_guess(examples: Sequence[Example]) -> WienerConfig | None:
-    """The Wiener filter that does best on the support; None where none beats the image as it is.
+def first_guess(examples: Sequence[Example]) -> DeconvolutionConfig | None:
+    """The deconvolution that does best on the support; None where none beats the image as it is.
 
-    Without it the few pairs are spent on learning what a filter of two numbers knows.
+    Without it the few pairs are spent on learning what two numbers say.
 
     Args:
         examples: with targets.
     """
-    found = fit_deconvolution(examples, "wiener")
-    return WienerConfig(sigma=found.sigma, strength=found.strength) if any(found.sigma) else None
+    found = fit_deconvolution(examples, "richardson_lucy")
+    if not any(found.sigma):
+        return None
+    return DeconvolutionConfig(sigma=found.sigma, iterations=int(found.strength))
 
 
 def restore_metrics(found: NDArray[np.float32], example: Example) -> dict[str, float]:

@@ -1,10 +1,10 @@
-"""Restoration: the crop, or what a linear filter makes of it, plus a learned residual."""
+"""Restoration: the crop, or what deconvolution makes of it, plus a learned residual."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .wiener import WienerConfig, wiener_filter
+from .richardson_lucy import DeconvolutionConfig, richardson_lucy
 
 
 class RestoreHead(nn.Module):
@@ -12,10 +12,10 @@ class RestoreHead(nn.Module):
 
     Args:
         channels: of the features at full resolution.
-        first_guess: a filter; None = the crop itself.
+        first_guess: a deconvolution; None = the crop itself.
     """
 
-    def __init__(self, channels: int, first_guess: WienerConfig | None = None) -> None:
+    def __init__(self, channels: int, first_guess: DeconvolutionConfig | None = None) -> None:
         super().__init__()
         self.first_guess = first_guess
         self.residual = nn.Conv3d(channels, 1, 1)
@@ -24,5 +24,5 @@ class RestoreHead(nn.Module):
 
     def forward(self, full: Tensor, crop: Tensor) -> Tensor:
         """[B, C, Z, Y, X] features and [B, 1, Z, Y, X] normalised crop -> [B, 1, Z, Y, X]."""
-        guess = crop if self.first_guess is None else wiener_filter(crop, self.first_guess)
+        guess = crop if self.first_guess is None else richardson_lucy(crop, self.first_guess)
         return guess + self.residual(full)
