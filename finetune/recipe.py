@@ -177,7 +177,8 @@ class FinetuneRecipe(BaseModel):
         if shots == 1 and self.one_shot_steps is not None:
             steps = self.one_shot_steps
         blend = 1.0
-        if begins == "dense" and not new_head:
+        # A new head of restoration adds nothing yet: the way back leads to the deconvolved image.
+        if begins == "dense" and (not new_head or self.task == "restore"):
             blend = trust(shots) if self.blend == "auto" else self.blend
         return Plan(
             how=self._how(begins, shots),

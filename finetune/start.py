@@ -44,7 +44,8 @@ def starting_model(recipe: FinetuneRecipe, head: str, config: HeadConfig, text_d
     Args:
         recipe: `weights`, `encoder`, `backbone`, `seed`.
         head: name of the task's head.
-        config: its dimensions; a pretrained head of this name and these dimensions is kept.
+        config: its dimensions; a pretrained head of this name and these dimensions is kept, unless
+            it restores.
         text_dim: of the vectors that name structures, where no weights say it.
 
     Raises:
@@ -70,7 +71,9 @@ def starting_model(recipe: FinetuneRecipe, head: str, config: HeadConfig, text_d
     # A pretrained model is the same whatever is asked of it; one that was fine-tuned is not.
     task: Task = "segment" if recipe.task == "classify" else recipe.task
     found = load_task(name, task).model
-    if found.config.heads.get(head) == config:
+    # What stage B adds to a simulated image takes several dB from a real one (docs/results.md): a
+    # residual begins anew, at nothing.
+    if found.config.heads.get(head) == config and task != "restore":
         return Start(found, "dense", False, name)
     return Start(_with_head(found, head, config), "dense", True, name)
 

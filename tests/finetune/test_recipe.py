@@ -68,6 +68,8 @@ def test_what_starts_from_random_numbers_is_not_mixed_back_nor_slow() -> None:
     assert plan.encoder_lr == recipe.encoder_lr
     _, plan = plan_of(new_head=True)
     assert plan.blend == 1.0
+    _, plan = plan_of("task=restore", new_head=True, shots=1)
+    assert plan.blend == 0.4  # a new residual adds nothing: the way back is the deconvolved image
     assert plan.new_head_lr == recipe.new_head_lr > plan.lr
 
 

@@ -79,3 +79,26 @@ def test_without_weights_it_says_so(tmp_path, labelled_row, small, capsys, monke
     found = start.starting_model(recipe, "segment", SegmentConfig(), text_dim=6)
     assert found.begins == "scratch"
     assert "training from scratch" in capsys.readouterr().err
+
+
+def test_a_residual_begins_at_nothing_and_its_step_is_taken_back(
+    tmp_path, pretrained, labelled_row, write, balls, run
+) -> None:
+    from luxvox.models.checkpoint import load_weights, save_weights
+
+    tensors, config = load_weights(pretrained)
+    wrong = {n: t + 5.0 if "heads.restore" in n else t for n, t in tensors.items()}
+    save_weights(tmp_path / "wrong", wrong, config, "card")
+    image = balls(1)[0]
+    row = labelled_row(1, target=write("target", image), labels=None)
+
+    def residual(name: str, *words: str) -> float:
+        out = tmp_path / name
+        given = ("first_guess=false", *FEW[:2], *words)
+        run("restore", "given", out, *given, weights=tmp_path / "wrong", support=[row])
+        head = load_task(out).model.heads["restore"]
+        return float(head.residual.bias.detach().abs().max())
+
+    moved = residual("moved", "blend=1")
+    assert 0 < moved < 0.5
+    assert residual("part") == pytest.approx(0.4 * moved, rel=1e-3)
