@@ -194,8 +194,11 @@ def _positive(text: str) -> float:
 
 
 def _label(text: str) -> int:
-    value = _number(text)
-    if value != int(value):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
         raise ValueError("expected a whole number")
     return int(value)
 

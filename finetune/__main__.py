@@ -55,6 +55,7 @@ def finetune_command(
     from accelerate import PartialState
 
     from ..report.finetune import write_finetune_report
+    from .override_words import as_meant
     from .recipe import FinetuneRecipe
     from .run import finetune
 
@@ -64,7 +65,7 @@ def finetune_command(
     # Quoted: a path may look like a number or a list to YAML.
     words = [f"{key}={json.dumps(value)}" for key, value in chosen.items() if value is not None]
     name = recipe or f"finetune/{TASKS[task]}.yaml"
-    plan = load_recipe(name, FinetuneRecipe, [*words, *overrides])
+    plan = load_recipe(name, FinetuneRecipe, [*words, *as_meant(overrides)])
     metrics = finetune(plan)
     if PartialState().is_main_process:
         print(f"done: {write_finetune_report(Path(plan.out))}")

@@ -7,7 +7,6 @@ the folder that experts are given.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from ..data.normalize import measure_intensity, normalize
 from ..data.row import Row
 from ..data.voxel import VoxelSize
 from ..predict.image import predict_image
-from ..predict.task_weights import TaskWeights, load_task
+from ..predict.task_weights import TaskWeights, open_dense
 from ..predict.volume import found_labels
 from ..report.blind import BlindSample, write_blind_page
+from .learnt_from import learnt_from
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -51,7 +51,8 @@ def blind_rating(
     """
     names = [str(run) for run in runs]
     key = out.with_name(f"{out.name}_key.csv")
-    if not 2 <= len(set(names)) == len(names) <= len(_LETTERS):
+    places = {Path(name).resolve() for name in names}
+    if not 2 <= len(places) == len(names) <= len(_LETTERS):
         raise InputError(
             f"{len(names)} runs to compare ({', '.join(names)}), expected 2 to {len(_LETTERS)} "
             "different ones; name the others with --against"
@@ -59,7 +60,7 @@ def blind_rating(
     for path in (out / "rating.csv", key):
         if path.exists():
             raise InputError(f"{path}: exists already, it may hold ratings; move it away first")
-    models = [load_task(name) for name in names]
+    models = [_fine_tuned(name) for name in names]
     tasks = {model.task.task for model in models}
     if len(tasks) > 1 or "classify" in tasks:
         raise InputError(
@@ -87,15 +88,18 @@ def blind_rating(
     return write_blind_page(out / "rate.html", samples)
 
 
+def _fine_tuned(name: str) -> TaskWeights:
+    dense = open_dense(name)
+    if dense.task is None:
+        raise InputError(f"{name}: pretrained weights, expected runs of luxvox finetune")
+    return dense.told()
+
+
 def _chosen(
     dataset: str | Path, runs: Sequence[str], restore: bool, count: int, seed: int
 ) -> list[Row]:
     """Volumes that no run has learnt from, drawn and then in the order of the list."""
-    learnt: set[str] = set()
-    for run in runs:
-        path = Path(run) / "metrics.json"
-        if path.is_file():
-            learnt |= set(json.loads(path.read_text(encoding="utf-8")).get("support", ()))
+    learnt = {row for run in runs for row in learnt_from(run)[0]}
     rows = [row for row in read_dataset(dataset, restore=restore).rows if row.id not in learnt]
     if not rows:
         raise InputError(

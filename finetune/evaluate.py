@@ -32,6 +32,7 @@ from ..predict.volume import choose_device, found_labels
 from ..report.cases import Case, load_cases, save_cases
 from ..report.evaluation import MEANS, metric_names, shown, write_evaluation_page
 from .examples import Example, load_example
+from .learnt_from import learnt_from
 from .pictures import case_of
 from .tasks.restore import restore_metrics
 from .tasks.segment import segment_metrics
@@ -77,6 +78,7 @@ def evaluate(
     first: TaskWeights = load(structure)
     kind = first.task.task
     rows = read_dataset(dataset, restore=kind == "restore").rows
+    support = learnt_from(run)
     untold = bool(first.task.structures) or not first.fine_tuned
     by_row = kind == "segment" and untold and structure is None
     samples: list[dict[str, Any]] = []
@@ -102,7 +104,7 @@ def evaluate(
             if place is not None:
                 case = case_of(example, kind, found, _note(sample, kind))
                 save_cases(Path(folder) / f"{number}.npz", [case])
-        _mark_support(samples, rows, Path(run))
+        _mark_support(samples, rows, support)
         result = {"task": kind, **_means(samples, first), "notes": _notes(samples)}
         result["samples"] = samples
         if place is not None:
@@ -140,6 +142,12 @@ def evaluate_command(
 
 
 def _segment(weights: TaskWeights, example: Example) -> tuple[dict[str, Any], Result]:
+    if example.counts is not None and not example.counts.any():
+        # Nothing to miss would count as perfect.
+        raise InputError(
+            "every voxel of the labels is ignored, expected some that count; check the column "
+            "'ignore_label', or take the row out"
+        )
     found = found_labels(weights, predict_image(weights, example.image, example.voxel_size_um))
     classes = max(1, len(weights.task.classes) - 1)
     known = example.voxel_size_um is not None
@@ -177,20 +185,11 @@ def _classify(weights: TaskWeights, example: Example) -> tuple[dict[str, Any], R
 _SCORE = {"segment": _segment, "restore": _restore, "classify": _classify}
 
 
-def _mark_support(samples: Sequence[dict[str, Any]], rows: Sequence[Row], run: Path) -> None:
+def _mark_support(
+    samples: Sequence[dict[str, Any]], rows: Sequence[Row], support: tuple[set[str], set[str]]
+) -> None:
     """Say of every sample whether it, or another of its group, was learnt from."""
-    path = run / "metrics.json"
-    ids: set[str] = set()
-    groups: set[str] = set()
-    if path.is_file():
-        try:
-            learnt = json.loads(path.read_text(encoding="utf-8"))
-            ids, groups = set(learnt.get("support", ())), set(learnt.get("support_groups", ()))
-        except (ValueError, AttributeError, TypeError) as error:
-            raise InputError(
-                f"{path}: damaged ({error}), and it says what was learnt from; restore it, or give "
-                f"{run / 'weights'}"
-            ) from error
+    ids, groups = support
     for sample, row in zip(samples, rows, strict=True):
         sample["in_support"] = row.id in ids
         sample["group_in_support"] = row.group in groups or row.id in ids
@@ -271,6 +270,8 @@ def _extremes(samples: Sequence[Mapping[str, Any]], folder: Path, judge: str) ->
 def _checked_place(path: Path) -> Path:
     if path.suffix.lower() != ".json":
         raise InputError(f"{path}: expected a name in .json; the page takes the same with .html")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, expected the name of a file; give another --json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,13 +16,18 @@ from ..data.normalize import IntensityStats, measure_intensity, normalize
 from ..data.open import open_volume
 from ..data.row import Row
 from ..data.volume import Volume
-from ..data.voxel import VoxelSize, format_voxel_size
+from ..data.voxel import VoxelSize
+from .row_checks import (
+    listed,
+    need_structure,
+    not_swapped,
+    read_labels,
+    same_shape,
+    same_spacing,
+    whole_numbers,
+)
 
 Task = Literal["segment", "restore", "classify"]
-
-SPACING_TOLERANCE = 0.05
-_FEW_VALUES, _MANY_VALUES = 16, 64  # of an image that is one of labels, and of labels that are none
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,12 @@ def load_example(
         foreground_label: binary: which value is foreground, where the row does not say;
             None = every value above 0.
 
+    Returns:
+        The example. Of several channels the first is taken, and a warning on stderr says so.
+
     Raises:
         InputError: the partner is missing, of another shape or voxel size than the image, or its
-            values are no labels, or none of these classes.
+            values are no labels, none of these classes, or no image to restore to.
     """
     _need_partner(row, task)
     if task == "segment":
@@ -87,11 +96,13 @@ def load_example(
     if task == "classify":
         return _with_image(row, volume, volume.read(channels=[0])[0])
     assert row.target is not None
-    _same_spacing(row, "target")
+    same_spacing(row, "target")
     wanted = open_volume(row.target, axes=row.axes, voxel_size_um=row.voxel_size_um)
-    _same_shape(row, volume, wanted, "target")
+    same_shape(row, volume, wanted, "target")
+    target = _float(wanted.read(channels=[0])[0])
+    need_structure(row, target)
     example = _with_image(row, volume, volume.read(channels=[0])[0])
-    return replace(example, target=normalize(_float(wanted.read(channels=[0])[0]), example.stats))
+    return replace(example, target=normalize(target, example.stats))
 
 
 def load_support(rows: Sequence[Row], task: Task, classes: bool = False) -> list[Example]:
@@ -129,7 +140,7 @@ def label_values_of(rows: Sequence[Row]) -> tuple[int, ...]:
     found: set[int] = {0}
     for row in rows:
         _need_partner(row, "segment")
-        values = np.unique(_whole(row, open_labels(row).read()[0]))
+        values = np.unique(whole_numbers(row, read_labels(row, open_labels(row))))
         found |= {int(value) for value in values} - set(row.ignore_label or ())
     return tuple(sorted(found, key=lambda value: (value != 0, value)))
 
@@ -148,6 +159,12 @@ def _need_partner(row: Row, task: Task) -> None:
 
 
 def _with_image(row: Row, volume: Volume, raw: NDArray[Any]) -> Example:
+    if volume.num_channels > 1:
+        print(
+            f"warning: {row.where}: {volume.num_channels} channels, only the first is used; "
+            "luxvox convert --channel writes another one into a file of its own",
+            file=sys.stderr,
+        )
     stats = measure_intensity(volume)
     return Example(
         id=row.id,
@@ -161,12 +178,12 @@ def _with_image(row: Row, volume: Volume, raw: NDArray[Any]) -> Example:
 
 
 def _with_labels(row: Row, label_values: Sequence[int], foreground: int | None) -> Example:
-    _same_spacing(row, "labels")
+    same_spacing(row, "labels")
     volume, marked = open_row(row), open_labels(row)
-    _same_shape(row, volume, marked, "labels")
-    raw, values = volume.read(channels=[0])[0], marked.read()[0]
-    _not_swapped(row, raw, values)
-    values = _whole(row, values)
+    same_shape(row, volume, marked, "labels")
+    raw, values = volume.read(channels=[0])[0], read_labels(row, marked)
+    not_swapped(row, raw, values)
+    values = whole_numbers(row, values)
     counts = ~np.isin(values, row.ignore_label or ())
     if label_values:
         labels = _to_classes(row, values, counts, label_values)
@@ -184,60 +201,12 @@ def _to_classes(
     strange = np.setdiff1d(values[counts], known)
     if strange.size:
         raise InputError(
-            f"{row.where}: labels hold {_list(strange)}, expected only the classes that were "
-            f"learnt from, {_list(known)}; correct the labels, or name what to ignore in the "
+            f"{row.where}: labels hold {listed(strange)}, expected only the classes that were "
+            f"learnt from, {listed(known)}; correct the labels, or name what to ignore in the "
             "column 'ignore_label'"
         )
     order = np.argsort(known)
     return np.where(counts, order[np.searchsorted(known[order], np.where(counts, values, 0))], 0)
-
-
-def _same_shape(row: Row, image: Volume, partner: Volume, what: str) -> None:
-    if image.shape != partner.shape:
-        raise InputError(
-            f"{row.where}: {what} of {partner.shape} voxels (z, y, x) for an image of "
-            f"{image.shape}, expected the same; check the column 'axes', or resample one of them"
-        )
-
-
-def _same_spacing(row: Row, what: str) -> None:
-    """Refuse partners that state another voxel size than the image; the list's word settles it."""
-    partner = row.labels if what == "labels" else row.target
-    if row.voxel_size_um is not None or partner is None:
-        return
-    axes = "".join(axis for axis in row.axes if axis in "zyx") if row.axes else None
-    mine = open_volume(row.image, axes=row.axes).voxel_size_um
-    other = open_volume(partner, axes=axes if what == "labels" else row.axes).voxel_size_um
-    if mine is None or other is None:
-        return
-    if any(abs(a - b) > SPACING_TOLERANCE * max(a, b) for a, b in zip(mine, other, strict=True)):
-        raise InputError(
-            f"{row.where}: the image says voxels of {format_voxel_size(mine)} (z, y, x), its "
-            f"{what} {format_voxel_size(other)}, expected the same; correct the files, or settle "
-            "it in the column 'voxel_size_um'"
-        )
-
-
-def _not_swapped(row: Row, raw: NDArray[Any], values: NDArray[Any]) -> None:
-    few = np.unique(raw)
-    if len(few) <= _FEW_VALUES and np.array_equal(few, np.round(few)):
-        many = len(np.unique(values))
-        if many >= _MANY_VALUES:
-            raise InputError(
-                f"{row.where}: the image holds {len(few)} different values and the labels {many}, "
-                "as if the two were swapped; exchange the columns 'image' and 'labels'"
-            )
-
-
-def _whole(row: Row, values: NDArray[Any]) -> NDArray[np.int64]:
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all() or (values != np.round(values)).any():
-            raise InputError(
-                f"{row.where}: labels hold broken numbers (such as "
-                f"{values[values != np.round(values)][0]:g}), expected whole ones; was it "
-                "interpolated, or is it an image? Give label values as integers"
-            )
-    return values.astype(np.int64)
 
 
 def _check_both_sides(rows: Sequence[Row], examples: Sequence[Example]) -> None:
@@ -250,12 +219,14 @@ def _check_both_sides(rows: Sequence[Row], examples: Sequence[Example]) -> None:
             "column 'ignore_label'"
         )
     if not any((labels > 0).any() for labels in counted):
-        values = np.unique(np.concatenate([np.unique(open_labels(row).read()[0]) for row in rows]))
+        held = [np.setdiff1d(open_labels(row).read(), row.ignore_label or ()) for row in rows]
+        values = np.unique(np.concatenate(held))
         wanted = next((r.foreground_label for r in rows if r.foreground_label is not None), None)
         expected = "a value above 0" if wanted is None else f"the foreground_label {wanted}"
         raise InputError(
-            f"{where}: labels without any foreground (values found: {_list(values)}), expected "
-            f"{expected} in at least one of the rows; label some, or correct 'foreground_label'"
+            f"{where}: labels without any foreground (values that count: {listed(values)}), "
+            f"expected {expected} in at least one of the rows; label some, or correct "
+            "'foreground_label' or 'ignore_label'"
         )
     if not any((labels == 0).any() for labels in counted):
         raise InputError(
@@ -267,8 +238,3 @@ def _check_both_sides(rows: Sequence[Row], examples: Sequence[Example]) -> None:
 def _float(raw: NDArray[Any]) -> NDArray[Any]:
     """As float32 but for the types that `normalize` reads without loss (or faster) itself."""
     return raw.astype(np.float32) if raw.dtype == np.float64 else raw
-
-
-def _list(values: NDArray[Any]) -> str:
-    shown = " ".join(f"{value:g}" for value in values[:_SHOWN])
-    return shown + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")

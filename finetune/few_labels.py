@@ -146,6 +146,9 @@ def suggest(
         str | None,
         typer.Option(metavar="TEXT", help="Which of several that RUN has learnt."),
     ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Which channel, by index (from 0) or name.")
+    ] = None,
 ) -> None:
     """What to label next: the crops whose labels would teach most, and where RUN is likely wrong.
 
@@ -153,7 +156,7 @@ def suggest(
     """
     from .suggest import suggest_command
 
-    suggest_command(run, volume, count, out, structure)
+    suggest_command(run, volume, count, out, structure, channel)
 
 
 def predict(

@@ -27,8 +27,8 @@ from ..data.tiles import tile_grid
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from ..predict.image import predict_image
-from ..predict.task_weights import TaskWeights, load_task
-from ..predict.volume import choose_device, found_labels
+from ..predict.task_weights import TaskWeights, open_dense
+from ..predict.volume import choose_device, found_labels, one_channel
 from ..report.cases import Case
 from ..report.suggest import write_suggest_page
 from .confidence import disagreement, expected_dice
@@ -67,38 +67,54 @@ def suggest(
     seed: int = 0,
     device: str = "cpu",
     structure: str | None = None,
+    channel: str | None = None,
 ) -> list[Candidate]:
     """Look at crops of a volume, and write which to label next.
 
     Args:
         run: a fine-tuned RUN of segmentation.
-        path: any volume that `open_volume` takes; of one channel.
+        path: any volume that `open_volume` takes.
         count: of crops to label.
         out: folder; receives suggest.json, suggest.csv (all crops that were looked at) and
             suggest.html (those suggested).
         seed: draws candidates from volumes that have more than `CANDIDATES`.
         device: where the model runs.
         structure: which of several that the run has learnt.
+        channel: which of several of the volume, by index or name.
 
     Returns:
         The crops to label, the most useful first.
 
     Raises:
-        InputError: no such run or volume; another task; fewer crops than wanted.
+        InputError: no such run or volume; another task, or none; several channels; fewer crops
+            than wanted; a folder that cannot be written.
     """
-    weights = load_task(run, structure=structure, device=device).asked(structure)
+    dense = open_dense(run, device)
+    if dense.task is None:
+        raise InputError(
+            f"{run}: pretrained weights, expected a run of luxvox finetune segment; label one crop "
+            "and fine-tune on it first"
+        )
+    weights = dense.told(structure=structure).asked(structure)
     if weights.task.task != "segment":
         raise InputError(
             f"{run}: fine-tuned for {weights.task.task!r}, expected a run of luxvox finetune "
             "segment: other tasks give no probabilities to be unsure of"
         )
-    volume = open_volume(path)
+    volume = open_volume(path, channel=channel)
+    one_channel(volume)
     places = _places(volume, weights.task.tile, seed)
     if count > len(places):
         raise InputError(
             f"{path}: holds {len(places)} crops of {weights.task.tile} voxels, expected {count} or "
             "more; lower --count"
         )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out}: the folder cannot be made ({error.strerror}); give another --out"
+        ) from error
     stats = measure_intensity(volume)
     plain = replace(weights, task=weights.task.model_copy(update={"tta": False}))
     found: list[Candidate] = []
@@ -135,18 +151,20 @@ def suggest_command(
     count: int = 3,
     out: Path | None = None,
     structure: str | None = None,
+    channel: str | None = None,
 ) -> None:
     """Print what to label next; the body of `luxvox suggest`.
 
     Args:
-        run: see `suggest`. volume, count, structure: the same.
+        run: see `suggest`. volume, count, structure, channel: the same.
         out: folder; None = RUN/suggest/NAME.
 
     Raises:
         InputError: anything that the user can mend.
     """
     folder = out or Path(run) / "suggest" / Path(volume).name.split(".")[0]
-    for one in suggest(run, volume, count, folder, 0, choose_device("auto"), structure):
+    device = choose_device("auto")
+    for one in suggest(run, volume, count, folder, 0, device, structure, channel):
         print(f"{one.rank}. {_name(one.origin)}, {_said(one)}")
     print(folder / "suggest.html")
 
@@ -215,7 +233,6 @@ def _look(
 
 
 def _write(out: Path, volume: str, run: str, found: Sequence[Candidate]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     ordered = sorted(found, key=lambda one: (one.rank == 0, one.rank, -one.uncertainty))
     held = {"volume": volume, "run": run, "crops": [asdict(one) for one in ordered]}
     (out / "suggest.json").write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")

@@ -204,14 +204,14 @@ def open_dense(name: str | Path, device: str | torch.device = "cpu") -> DenseWei
     load_strict(model, tensors, str(folder))
     # Faster on CPUs; the answers are the same.
     model.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-    sizes, recipe = config.get("voxel_size_range_um"), config.get("recipe")
+    recipe = config.get("recipe")
     return DenseWeights(
         model,
         str(name),
         known,
         tile if known is None else known.tile,
         None if condition is None else condition.float().to(device),
-        None if sizes is None else (tuple(sizes[0]), tuple(sizes[1])),
+        _voxel_range(config, folder),
         recipe.get("text_folder") if isinstance(recipe, dict) else None,
         names,
         None if alignment is None else alignment.to(device),
@@ -286,6 +286,21 @@ def _build(config: Mapping[str, Any], folder: Path) -> tuple[DenseModel, Triple,
         what = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise InputError(
             f"{folder / 'config.json'}: no model can be built from it ({what}); copy it again"
+        ) from error
+
+
+def _voxel_range(config: Mapping[str, Any], folder: Path) -> tuple[VoxelSize, VoxelSize] | None:
+    """Smallest and largest (z, y, x) in um that weights were trained on."""
+    stated = config.get("voxel_size_range_um")
+    if stated is None:
+        return None
+    try:
+        (a, b, c), (d, e, f) = stated
+        return (float(a), float(b), float(c)), (float(d), float(e), float(f))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / 'config.json'}: voxel_size_range_um is {stated!r}, expected two sizes "
+            "[z, y, x] in micrometres, or null; copy it again"
         ) from error
 
 

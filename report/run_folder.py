@@ -56,8 +56,8 @@ def read_run(run: Path) -> RunFolder:
     """
     if not any((run / name).is_file() for name in ("metrics.json", "history.jsonl")):
         raise InputError(
-            f"{run}: no pretraining run (neither metrics.json nor history.jsonl); "
-            "give the folder that `luxvox pretrain ... out=RUN` wrote"
+            f"{run}: no run (neither metrics.json nor history.jsonl); "
+            "give the folder that luxvox pretrain or finetune wrote"
         )
     recipe = run / "recipe.yaml"
     return RunFolder(
@@ -84,14 +84,20 @@ def read_json(path: Path, missing: Any) -> Any:
     """What a JSON file holds; `missing` where there is no such file.
 
     Raises:
-        InputError: it is no JSON.
+        InputError: it is no JSON, or holds another kind of thing than `missing` is.
     """
     if not path.is_file():
         return missing
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not readable as JSON ({error}); delete it or rerun") from None
+    if missing is not None and not isinstance(found, type(missing)):
+        raise InputError(
+            f"{path}: holds a {type(found).__name__}, expected a {type(missing).__name__}; "
+            "delete it or rerun"
+        )
+    return found
 
 
 def read_history(path: Path) -> tuple[dict[str, float], ...]:

@@ -67,7 +67,7 @@ def test_version(capsys):
         (["report", "x", "--quick"], "No such option: --quick See: luxvox report --help"),
         (["report"], "Missing argument"),
         (["convert", "a", "b", "--ngff", "0.3"], "'0.3' is not"),
-        (["report", "no_such_folder"], "no_such_folder: no pretraining run"),
+        (["report", "no_such_folder"], "no_such_folder: no run"),
         (["info", "no_such_file.tif"], "no_such_file.tif: no such file"),
         (["pretrain", "no_such_recipe"], "no_such_recipe: no such recipe"),
         (["pretrain", "demo", "data=x", "stepz=3"], "did you mean 'steps'?"),

@@ -23,6 +23,7 @@ from ...predict.task_weights import TaskWeights, load_task
 from ...predict.volume import found_labels
 from ..confidence import expected_dice
 from ..examples import Example, Task
+from ..override_words import as_meant
 from ..recipe import FinetuneRecipe
 from ..run import finetune
 from ..start import DEFAULT_WEIGHTS
@@ -72,7 +73,7 @@ def recipe_of(plan: BenchmarkPlan, cell: Cell, structure: str | None, run: Path)
         InputError: an override is wrong.
     """
     task = cell.task
-    words = ["minutes=null", "tracker=none", *plan.overrides]
+    words = ["minutes=null", "tracker=none", *as_meant(plan.overrides)]
     words += [f"task={task}", f"data={cell.dataset}", f'out="{run}"', f"seed={cell.seed}"]
     words += ["shots=null"]
     weights = weights_of(plan, cell.method)

@@ -15,7 +15,7 @@ from luxvox.finetune import blind
 from luxvox.finetune.blind import blind_rating
 from luxvox.models.dense import DenseConfig, DenseModel, RestoreConfig, SegmentConfig
 from luxvox.models.sizes import EncoderConfig
-from luxvox.predict.task_weights import TaskConfig, save_task
+from luxvox.predict.task_weights import TaskConfig, load_task, save_task
 
 HEADS = {"segment": SegmentConfig(), "restore": RestoreConfig()}
 
@@ -59,7 +59,7 @@ def test_letters_hide_runs_and_the_key_tells(runs, labelled_row, write_list, mon
     assert all(line["rating"] == "" for line in ratings)
     assert {sample for sample, _ in key} == {f"v{n}" for n in range(1, 6)}  # v0 was learnt from
     orders = set()
-    models = {run: blind.load_task(run) for run in runs[:3]}
+    models = {run: load_task(run) for run in runs[:3]}
     for sample in shown:
         order = [key[sample.name, letter] for letter in "ABC"]
         assert sorted(order) == sorted(runs[:3])
@@ -102,8 +102,15 @@ def test_what_cannot_be_compared_is_refused(runs, labelled_row, write_list, tmp_
     listing = write_list([labelled_row(0)])
     with pytest.raises(InputError, match="expected 2 to 26 different ones"):
         blind_rating(runs[:1], listing, tmp_path / "x")
+    with pytest.raises(InputError, match="different ones"):
+        blind_rating([runs[0], f"{runs[0]}/"], listing, tmp_path / "x")
+    with pytest.raises(InputError, match="luxvox-tiny: pretrained weights, expected runs of"):
+        blind_rating([runs[0], "luxvox-tiny"], listing, tmp_path / "x")
     with pytest.raises(InputError, match="tasks restore, segment"):
         blind_rating([runs[0], runs[3]], listing, tmp_path / "x")
     with pytest.raises(InputError, match="learnt from every row"):
+        blind_rating(runs[:2], listing, tmp_path / "x")
+    (Path(runs[0]) / "metrics.json").write_text("{")
+    with pytest.raises(InputError, match=r"metrics\.json: damaged"):
         blind_rating(runs[:2], listing, tmp_path / "x")
     assert not (tmp_path / "x").exists()

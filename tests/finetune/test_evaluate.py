@@ -18,6 +18,7 @@ from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.data.manifest import read_dataset
 from luxvox.data.save import save_labels, save_volume
+from luxvox.finetune import evaluate as module
 from luxvox.finetune.evaluate import evaluate
 from luxvox.finetune.examples import load_example
 from luxvox.models.dense import (
@@ -121,6 +122,14 @@ def test_ignored_voxels_change_nothing(make_run, labelled_row, write_list, write
     save_volume(other, path, voxel_size_um=(2.0, 1.0, 1.0), overwrite=True)
     listing.write_text(listing.read_text().replace("nuclei,9\n", "nuclei,8 9\n"))
     assert evaluate(run, listing)["samples"] == first["samples"]
+
+
+def test_a_row_of_which_nothing_counts_is_not_perfect(make_run, labelled_row, write) -> None:
+    ignored = write("ignored", np.full((20, 32, 32), 255, np.uint8))
+    row = labelled_row(0, labels=ignored, ignore_label=(255,))
+    weights = load_task(make_run())
+    with pytest.raises(InputError, match="every voxel of the labels is ignored"):
+        module._segment(weights, load_example(row, "segment"))
 
 
 def test_without_a_voxel_size_surfaces_are_measured_in_voxels(
@@ -253,6 +262,8 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
     fails([run, listing, "--task", "restore"], "fine-tuned for task 'segment'")
     fails([run, listing, "--json", str(tmp_path / "out.txt")], "expected a name in .json")
+    (tmp_path / "folder.json").mkdir()
+    fails([run, listing, "--json", str(tmp_path / "folder.json")], "a folder, expected the name")
     fails([run, str(tmp_path / "no.csv")], "no such file")
     _, labels = balls(0)
     small = write("small", labels[:10])

@@ -92,7 +92,7 @@ def test_labels_without_foreground_or_background_are_refused(labelled_row, balls
     _, labels = balls(1)
     empty = labelled_row(2, labels=write("empty", np.zeros_like(labels)))
     assert len(load_support([labelled_row(1), empty], "segment")) == 2  # one may be empty
-    with pytest.raises(InputError, match=r"without any foreground \(values found: 0\)"):
+    with pytest.raises(InputError, match=r"without any foreground \(values that count: 0\)"):
         load_support([empty], "segment")
     wrong = [labelled_row(1, foreground_label=99)]
     with pytest.raises(InputError, match="expected the foreground_label 99"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from luxvox.configs.errors import InputError
@@ -109,3 +110,22 @@ def test_mistakes(tmp_path, write, balls) -> None:
         suggest(save_run(tmp_path / "run"), path, 99, tmp_path / "out")
     with pytest.raises(InputError, match="finetune segment"):
         suggest(save_run(tmp_path / "other", "restore"), path, 1, tmp_path / "out")
+    with pytest.raises(InputError, match="luxvox-tiny: pretrained weights, expected a run of"):
+        suggest("luxvox-tiny", path, 1, tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: the folder cannot be made"):
+        suggest(tmp_path / "run", path, 1, tmp_path / "file")
+
+
+def test_of_several_channels_one_has_to_be_chosen(tmp_path, balls, write, monkeypatch) -> None:
+    monkeypatch.setattr(module, "write_suggest_page", lambda path, title, cases: None)
+    first, second = (balls(seed, shape=(16, 16, 32))[0] for seed in (1, 2))
+    both = tmp_path / "both.ome.tif"
+    tifffile.imwrite(both, np.stack([first, second]), metadata={"axes": "CZYX"})
+    run = save_run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"2 channels \(0 '0', 1 '1'\).*--channel"):
+        suggest(run, both, 1, tmp_path / "out")
+    (chosen,) = suggest(run, both, 1, tmp_path / "out", channel="1")
+    (alone,) = suggest(run, write("alone", second, None), 1, tmp_path / "alone")
+    (other,) = suggest(run, write("other", first, None), 1, tmp_path / "other")
+    assert chosen == alone != other

@@ -130,6 +130,10 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path):
     save_weights(tmp_path / "some", some, config, "card")
     with pytest.raises(InputError, match=r"lacks heads\.restore"):
         load_task(tmp_path / "some", "restore")
+    for strange in ("6 1 1", [1, 2], [[1, 1], [2, 2]]):
+        save_weights(tmp_path / "size", tensors, {**config, "voxel_size_range_um": strange}, "card")
+        with pytest.raises(InputError, match=r"size/config\.json: voxel_size_range_um is"):
+            load_task(tmp_path / "size", "segment")
     config["architecture"] = {"encoder_name": "vit", "encoder": {}}
     save_weights(tmp_path / "a", tensors, config, "card")
     with pytest.raises(InputError, match="without a dense decoder"):

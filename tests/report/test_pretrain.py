@@ -161,6 +161,7 @@ def test_errors_of_crops_are_relative_to_their_variance_and_leave_padding_out():
     ("name", "content", "expected"),
     [
         ("metrics.json", '{"a": ', "metrics.json: not readable as JSON"),
+        ("metrics.json", "[1]", "metrics.json: holds a list, expected a dict"),
         ("history.jsonl", '{"step": 1}\n{oops\n{"step": 2}\n', "line 2 is no JSON"),
         ("reconstructions.npz", "not a zip", "reconstructions.npz: damaged"),
         ("embeddings.npz", "", "embeddings.npz: damaged"),
@@ -175,7 +176,7 @@ def test_damaged_files_are_named(tmp_path, name, content, expected):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no pretraining run"):
+    with pytest.raises(InputError, match="no run"):
         write_pretrain_report(tmp_path)
 
 
