@@ -16,7 +16,7 @@ from ..configs.precision import AutoPrecision
 from ..models.adapt import How
 from ..models.sizes import SIZES
 from ..predict.image import bf16_or_no
-from .blend import trust
+from .blend import step_share
 from .examples import Task
 from .sub_crops import CropAugment, Triple
 
@@ -179,7 +179,7 @@ class FinetuneRecipe(BaseModel):
         blend = 1.0
         # A new head of restoration adds nothing yet: the way back leads to the deconvolved image.
         if begins == "dense" and (not new_head or self.task == "restore"):
-            blend = trust(shots) if self.blend == "auto" else self.blend
+            blend = step_share(shots) if self.blend == "auto" else self.blend
         return Plan(
             how=self._how(begins, shots),
             steps=steps,

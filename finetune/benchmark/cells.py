@@ -12,7 +12,7 @@ from .methods import CLASSICAL, fingerprint, recipe_of, structure_of, weights_of
 from .plan import UNLABELLED, BenchmarkPlan, Cell
 from .trials import Trial
 
-VERSION = 3
+VERSION = 4
 """Raised when a method or a metric changes, so that older cells are not taken for new ones."""
 
 KEYS = {"samples", "method", "settings"}
