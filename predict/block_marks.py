@@ -36,6 +36,13 @@ class BlockMarks:
         draft.write_text(json.dumps(what), encoding="utf-8")
         draft.replace(self._folder / f"{block:06d}")
 
+    def read(self, block: int) -> dict[str, Any] | None:
+        """What was said of a block when it was marked; None where it has no mark."""
+        try:
+            return json.loads((self._folder / f"{block:06d}").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
     def unset(self, block: int) -> None:
         """Take a mark away, if there is one."""
         (self._folder / f"{block:06d}").unlink(missing_ok=True)

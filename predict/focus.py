@@ -131,6 +131,33 @@ class FocusResult:
         return np.array([found.score for found in self.slices], np.float64)
 
 
+@dataclass(frozen=True)
+class JudgedRun:
+    """A few judged slices: what is kept of them when the next are read. See `FocusResult`.
+
+    `numbers` are foreground, signal to noise and saturation, [3, S].
+    """
+
+    slices: list[SliceFocus]
+    reasons: list[str]
+    measures: dict[str, NDArray[np.float32]]
+    numbers: NDArray[np.float32]
+    tile_scores: NDArray[np.float32]
+    tile_reasons: list[list[list[str]]]
+
+
+class Known(Protocol):
+    """Runs of slices that were judged before, and where new ones are kept."""
+
+    def get(self, first: int) -> JudgedRun | None:
+        """The run whose first slice has that place; None where it is still to be judged."""
+        ...
+
+    def put(self, first: int, run: JudgedRun) -> None:
+        """Keep one."""
+        ...
+
+
 def score_stack(
     stack: FocusStack,
     mode: Mode,
@@ -138,6 +165,7 @@ def score_stack(
     scorer: Scorer | None = None,
     support_px: float = SUPPORT_PX,
     progress: Callable[[int, int], None] | None = None,
+    known: Known | None = None,
 ) -> FocusResult:
     """Judge every slice of a stack.
 
@@ -148,6 +176,7 @@ def score_stack(
         scorer: None = the DCT entropy behind the gate.
         support_px: size of the PSF in pixels, see `support_of`.
         progress: told (slices done, slices in all).
+        known: what need not be judged again, and where what is judged is kept; None = nothing.
 
     Raises:
         InputError: the file is damaged, or slices are too small.
@@ -165,12 +194,17 @@ def score_stack(
     answer = None
     if scorer is not None:
         answer = scorer.begin(stack.read(places.tolist()), stack, stain, mode)
-    judged: list[_Run] = []
+    judged: list[JudgedRun] = []
     for first in range(0, len(stack), RUN):
         run = range(first, min(first + RUN, len(stack)))
-        pixels = stack.read(run)
-        found = judge_slices(pixels, at[first : run.stop], survey, TABLED, support_px)
-        judged.append(_run(found, None if answer is None else answer(pixels, run)))
+        found = None if known is None else known.get(first)
+        if found is None:
+            pixels = stack.read(run)
+            gated = judge_slices(pixels, at[first : run.stop], survey, TABLED, support_px)
+            found = _run(gated, None if answer is None else answer(pixels, run))
+            if known is not None:
+                known.put(first, found)
+        judged.append(found)
         if progress is not None:
             progress(run.stop, len(stack))
     return _together(stack, mode, stain, scorer, survey, judged)
@@ -231,19 +265,7 @@ def _image(image: ArrayLike) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A few judged slices, as arrays: what is kept of them when the next are read."""
-
-    slices: list[SliceFocus]
-    reasons: list[str]
-    measures: dict[str, NDArray[np.float32]]
-    numbers: NDArray[np.float32]  # [3, S]: foreground, signal to noise, saturation
-    tile_scores: NDArray[np.float32]
-    tile_reasons: list[list[list[str]]]
-
-
-def _run(found: Judged, answers: Sequence[SliceFocus] | None) -> _Run:
+def _run(found: Judged, answers: Sequence[SliceFocus] | None) -> JudgedRun:
     own = found.over_tiles(found.measures[DEFAULT]).tolist()
     slices, reasons = [], []
     for place, reason in enumerate(found.reasons):
@@ -257,7 +279,7 @@ def _run(found: Judged, answers: Sequence[SliceFocus] | None) -> _Run:
             tiles[place] = answer.tiles
     tiles[np.array(found.tile_reasons) != ""] = np.nan
     seen = np.array([reason != "empty" for reason in found.reasons])
-    return _Run(
+    return JudgedRun(
         slices=slices,
         reasons=reasons,
         measures={
@@ -278,7 +300,7 @@ def _together(
     stain: str | None,
     scorer: Scorer | None,
     survey: Survey,
-    runs: Sequence[_Run],
+    runs: Sequence[JudgedRun],
 ) -> FocusResult:
     slices = [found for run in runs for found in run.slices]
     tiles = np.concatenate([run.tile_scores for run in runs])

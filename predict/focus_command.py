@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..configs.errors import InputError
-from ..data.save import check_out
 from ..data.voxel import VoxelSize, parse_voxel_size
 from ..report.focus import write_focus_page
 from ..report.focus_figures import FocusCurve
-from .focus import FocusResult, Mode, score_stack, support_of
+from .focus import RUN, FocusResult, Known, Mode, Scorer, score_stack, support_of
 from .focus_map import write_focus_map
+from .focus_resume import judged_slices
 from .focus_scorer import load_scorer
 from .focus_sidecar import Sidecar, write_sidecar
 from .focus_stack import FocusStack, open_stacks
@@ -37,6 +38,7 @@ def focus_command(
     idle_s: float | None = None,
     report: Path | None = None,
     map_out: Path | None = None,
+    resume: bool = False,
     sidecar: Sidecar | None = None,
     tiles: bool | None = None,
     channel: str | None = None,
@@ -57,6 +59,7 @@ def focus_command(
         watch: score this folder as it fills, in place of volumes. idle_s: see `watch_folder`.
         report: a page in HTML.
         map_out: tile scores of one volume as an image, see `write_focus_map`.
+        resume: go on with a map that was stopped, see `judged_slices`.
         sidecar: "ome" or "zarr": metadata in a file beside the table.
         tiles: rows of tiles; None = in volume mode.
         channel: by index or name; None = all.
@@ -83,21 +86,24 @@ def focus_command(
     stacks = _open(volumes, channel, size)
     if map_out is not None:
         _check_map(map_out, mode, stacks)
+    elif resume:
+        raise InputError("--resume goes on with a map; give the same --map, or leave it out")
     scorer = load_scorer(weights, objective, na, wavelength_nm, index)
-    results = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, transient=True) as line:
-        for stack in stacks:
-            slices = line.add_task(stack.stack_id, total=len(stack))
-            pixel = None if stack.voxel_size_um is None else stack.voxel_size_um[2]
-            results.append(
-                score_stack(
-                    stack, mode, stain, scorer, support_of(na, wavelength_nm, pixel),
-                    lambda done, total, task=slices: line.update(task, completed=done),
-                )
-            )  # fmt: skip
-    if map_out is not None:
-        write_focus_map(map_out, results[0])
+    asked = {
+        "mode": mode, "stain": stain, "weights": _state(weights), "na": na,
+        "wavelength_nm": wavelength_nm, "index": index, "objective": objective,
+    }  # fmt: skip
+    with ExitStack() as held:
+        known = None
+        if map_out is not None:
+            known = held.enter_context(judged_slices(map_out, stacks[0], asked, resume))
+        results = _score(stacks, mode, stain, scorer, (na, wavelength_nm), known)
+        if map_out is not None:
+            write_focus_map(map_out, results[0], overwrite=resume)
+        if resume and known is not None:
+            print(
+                f"{map_out}: {known.before} of {-(-len(stacks[0]) // RUN)} blocks of slices skipped"
+            )
     write_table(out, results, mode == "volume" if tiles is None else tiles)
     write_summary(out.with_suffix(".stacks.json"), results)
     if sidecar is not None:
@@ -108,9 +114,38 @@ def focus_command(
     _say(results, out)
 
 
+def _score(
+    stacks: Sequence[FocusStack],
+    mode: Mode,
+    stain: str | None,
+    scorer: Scorer | None,
+    lens: tuple[float | None, float | None],
+    known: Known | None,
+) -> list[FocusResult]:
+    """Judge stacks one by one, with a line of progress each; `lens` is NA and wavelength."""
+    results = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, transient=True) as line:
+        for stack in stacks:
+            slices = line.add_task(stack.stack_id, total=len(stack))
+            pixel = None if stack.voxel_size_um is None else stack.voxel_size_um[2]
+            results.append(
+                score_stack(
+                    stack, mode, stain, scorer, support_of(*lens, pixel),
+                    lambda done, total, task=slices: line.update(task, completed=done), known,
+                )
+            )  # fmt: skip
+    return results
+
+
+def _state(weights: str | None) -> list[tuple[str, int, int]]:
+    """Files of weights as they stand; written anew they give other scores."""
+    files = [] if weights is None else sorted(Path(weights).iterdir())
+    return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+
+
 def _check_map(out: Path, mode: Mode, stacks: Sequence[FocusStack]) -> None:
     """Refuse before the work what `write_focus_map` would refuse after it."""
-    check_out(out)
     if mode != "volume" or len(stacks) != 1:
         raise InputError(
             f"--map {out}: of {len(stacks)} stacks in {mode} mode, expected one volume; give one "

@@ -44,6 +44,9 @@ def focus(
             "--map", metavar="OUT.ome.zarr", help="Of one volume: a voxel for every tile."
         ),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="--map: judge only what no earlier run has judged.")
+    ] = False,
     sidecar: Annotated[
         Literal["ome", "zarr"] | None,
         typer.Option(help="Beside OUT: an OME map annotation, or attributes for OME-Zarr."),
@@ -84,6 +87,7 @@ def focus(
 
     focus_command(
         volumes or [], mode, csv, stain=stain, weights=weights, watch=watch, idle_s=idle,
-        report=report, map_out=map_out, sidecar=sidecar, tiles=tiles, channel=channel,
-        voxel_size=voxel_size, na=na, wavelength_nm=wavelength, index=index, objective=objective,
+        report=report, map_out=map_out, resume=resume, sidecar=sidecar, tiles=tiles,
+        channel=channel, voxel_size=voxel_size, na=na, wavelength_nm=wavelength, index=index,
+        objective=objective,
     )  # fmt: skip

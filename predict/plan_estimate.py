@@ -19,8 +19,9 @@ from .block_grid import BlockGrid
 from .frame import Frame
 from .task_weights import Triple
 
-CACHE_BYTES = 192 * 2**20
-"""Memory for tiles that a later block needs; more of them wait on disk."""
+CACHE_BYTES = 32 * 2**20
+"""Memory for tiles that a later block needs; more of them wait on disk. Small, so that a volume of
+512 voxels a side takes no more than one of 256."""
 MEMORY_BYTES = 900 * 10**6
 """The engine's own share, weights and activations of the network aside, is to stay below."""
 _PACKED = {"labels": 0.1, "image": 0.8}  # of its size, what a level takes on disk, about

@@ -22,11 +22,14 @@ from ..configs.errors import InputError
 from ..configs.explain import one_line
 from ..data.volume import Volume
 from .block_marks import BlockMarks
+from .heap import trim_heap
 from .plan import BlockPlan, Network, Store
 from .plan_estimate import CACHE_BYTES
 from .predict_block import RawTiles, foreseen, predict_block
 from .stop import Stop
 from .tile_cache import TileCache
+
+_TRIM_SECONDS = 10.0  # between two trims of the heap: at most 2 % of the time
 
 
 class Job(NamedTuple):
@@ -117,7 +120,7 @@ def run_blocks(
     busy = [block for block in todo if block not in empty]
     cache = TileCache(job.run / "scratch" / str(blocks[0]), busy, grid.blocks, CACHE_BYTES)
     following = dict(itertools.pairwise(busy))
-    began = time.monotonic()
+    began = trimmed = time.monotonic()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         ahead: Future[RawTiles] | None = None
         written: Future[None] | None = None
@@ -146,11 +149,15 @@ def run_blocks(
                 tally.done += 1
                 tally.empty += block in empty
             cache.finish(block, grid.tiles(block))
+            if time.monotonic() - trimmed > _TRIM_SECONDS:
+                trim_heap()
+                trimmed = time.monotonic()
             tally.seconds = time.monotonic() - began
             progress(tally)
         if written is not None:
             written.result()
     cache.clear()
+    trim_heap()  # levels and tables are made next
     tally.seconds = time.monotonic() - began
     return tally
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from luxvox.__main__ import run_command
+from luxvox.configs.errors import InputError
 from luxvox.data.open import open_volume
 from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
 from luxvox.models.sizes import EncoderConfig
@@ -165,19 +166,32 @@ def test_parts_of_the_verb_and_the_file_for_slurm(run, small, tmp_path, capsys):
     assert open_volume(out).dtype == np.float32
 
 
-def test_a_chunk_that_cannot_be_read_is_exit_code_3(run, small, tmp_path, capsys):
-    chunk = small / "0" / "c" / "0" / "0" / "1"
+def test_a_chunk_that_cannot_be_read_is_exit_code_3(blocks, run, tmp_path, capsys):
+    wide = blocks.smooth_volume(tmp_path / "wide.ome.zarr", (12, 20, 600))
+    chunk = wide / "0" / "c" / "0" / "0" / "2"
     whole = chunk.read_bytes()
     chunk.write_bytes(b"rubbish")
     out = tmp_path / "out.ome.zarr"
-    words = ["predict", str(run), str(small), str(out), "--resume"]
+    words = ["predict", str(run), str(wide), str(out), "--resume"]
     assert run_command(words) == 3
-    shown = capsys.readouterr().err
-    assert "block 1 could not be read" in shown
-    assert "--resume" in shown
+    shown = capsys.readouterr()
+    assert "block 2 could not be read" in shown.err
+    assert "block 1 could not be read" in shown.err  # its last tiles reach into the chunk
+    assert "block 0" not in shown.err
+    assert "2 blocks are missing; mend the input, then run it again with --resume" in shown.err
+    assert "1 of 3 blocks done, 0 skipped" in shown.out
+    assert run_command(words) == 3  # as long as it is damaged
+    assert "1 of 3 blocks done, 1 skipped" in capsys.readouterr().out
+    first = open_volume(out).read(shape=(12, 20, 256))[0]
+    assert first.any()
+    with pytest.raises(InputError, match="is missing from a store"):
+        open_volume(out).read()
     chunk.write_bytes(whole)
     assert run_command(words) == 0
-    assert open_volume(out).read().shape == (1, 12, 20, 300)
+    assert "3 of 3 blocks done, 1 skipped" in capsys.readouterr().out
+    mended = open_volume(out).read()[0]
+    assert np.array_equal(mended[:, :, :256], first)
+    assert mended[:, :, 512:].any()
 
 
 def test_too_large_for_memory_goes_by_blocks(run, small, tmp_path, monkeypatch, capsys):

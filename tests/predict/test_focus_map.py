@@ -57,3 +57,51 @@ def test_missing_slices_stay_empty(volume, tmp_path):
     assert np.isnan(found.read()[0, 5]).all()
     with pytest.raises(InputError, match="a map of a sweep"):
         write_focus_map(tmp_path / "no.ome.tif", score_stack(stack, "sweep"))
+
+
+def test_a_map_that_was_stopped_is_gone_on_with(volume, tmp_path, capsys, monkeypatch):
+    from luxvox.predict import focus
+
+    judge, judged = focus.judge_slices, []
+
+    def until_the_end(pixels, z, *others):
+        judged.append(z.tolist())
+        return judge(pixels, z, *others)
+
+    def words(out, *more):
+        table = str(tmp_path / f"{out}.csv")
+        path = str(tmp_path / f"{out}.ome.zarr")
+        return ["focus", str(volume), "--mode", "volume", "--csv", table, "--map", path, *more]
+
+    monkeypatch.setattr(focus, "judge_slices", until_the_end)
+    assert run_command(words("whole")) == 0
+    assert judged == [[0, 1, 2, 3], [4, 5]]
+
+    def until_the_second(pixels, z, *others):
+        if 4 in z:
+            raise KeyboardInterrupt
+        return judge(pixels, z, *others)
+
+    monkeypatch.setattr(focus, "judge_slices", until_the_second)
+    assert run_command(words("stopped")) == 130
+    assert not (tmp_path / "stopped.ome.zarr").exists()
+    assert sorted(mark.name for mark in (tmp_path / "stopped.ome.zarr.run/done").iterdir()) == [
+        "000000"
+    ]
+    judged.clear()
+    monkeypatch.setattr(focus, "judge_slices", until_the_end)
+    assert run_command(words("stopped", "--resume", "--stain", "others")) == 2
+    assert "made for other weights, options or input" in capsys.readouterr().err
+    assert run_command(words("stopped", "--resume")) == 0
+    assert "1 of 2 blocks of slices skipped" in capsys.readouterr().out
+    assert judged == [[4, 5]]
+    maps = [open_volume(tmp_path / f"{out}.ome.zarr").read() for out in ("whole", "stopped")]
+    assert maps[0].tobytes() == maps[1].tobytes()
+    tables = [(tmp_path / f"{out}.csv").read_bytes() for out in ("whole", "stopped")]
+    assert tables[0] == tables[1]
+    assert run_command(words("stopped", "--resume")) == 0  # nothing is left to be judged
+    assert judged == [[4, 5]]
+    assert run_command(words("whole")) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert run_command([*words("whole")[:-2], "--resume"]) == 2
+    assert "give the same --map" in capsys.readouterr().err

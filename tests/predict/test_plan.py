@@ -8,11 +8,13 @@ import pytest
 from luxvox.configs.errors import InputError
 from luxvox.data.open import open_volume
 from luxvox.data.save import save_volume
+from luxvox.data.tissue import to_blocks
+from luxvox.data.volume import Volume
 from luxvox.predict.block_grid import BlockGrid, bounding_box, share
 from luxvox.predict.frame import Frame
 from luxvox.predict.plan import make_plan, plan_key, read_plan, write_plan
 from luxvox.predict.plan_estimate import choose_block, memory_bytes, waiting_bytes
-from luxvox.predict.plan_foreground import stands_out
+from luxvox.predict.plan_foreground import medium_up_to
 from luxvox.predict.plan_table import plan_rows
 
 GRID = BlockGrid((100, 100, 130), (64, 64, 64), (32, 32, 32), (8, 8, 8))
@@ -132,6 +134,25 @@ def test_empty_blocks_are_found_and_a_single_cell_keeps_its_block(
     assert plan.empty == ()
 
 
+@pytest.mark.parametrize("medium", [True, False])
+def test_a_large_level_is_looked_at_in_slabs(blocks, tmp_path, medium, monkeypatch):
+    volume = half_empty(tmp_path / "in.ome.zarr", medium)
+    asked = blocks.request_of(volume, tmp_path / "o.ome.zarr", skip_empty=True)
+    coarsest, sizes, read = len(asked.volume.levels) - 1, [], Volume.read
+
+    def spy(self, *args, **options):
+        found = read(self, *args, **options)
+        if coarsest in (args[2:] or (options.get("level"),)):
+            sizes.append(found.size)
+        return found
+
+    monkeypatch.setattr(Volume, "read", spy)
+    monkeypatch.setattr("luxvox.predict.plan_foreground.AT_ONCE", 2**17)
+    assert asked.plan().empty == (2, 3, 5)
+    assert len(sizes) >= 3
+    assert max(sizes) <= 2**17 < np.prod(asked.volume.levels[coarsest].shape)
+
+
 @pytest.mark.parametrize("dim", [150, 320])
 def test_tissue_at_the_rim_of_the_medium_hides_no_other_tissue(dim):
     """Blocks that are mostly medium hold some tissue: it must not pass for the medium's noise."""
@@ -139,7 +160,7 @@ def test_tissue_at_the_rim_of_the_medium_hides_no_other_tissue(dim):
     voxels = rng.poisson(80, (64, 96, 96)).astype(np.uint16)
     voxels[:, :37] = rng.poisson(dim, (64, 37, 96))
     voxels[30:32, 60:62, 80:82] = 2000
-    found = stands_out(voxels)
+    found = voxels > medium_up_to(to_blocks(voxels))
     assert found[:, :37].any((0, 2)).all()
     assert found[:, :37].mean() > (0.4 if dim == 150 else 0.99)
     assert found[:, 40:58].mean() < 1e-3
@@ -147,7 +168,7 @@ def test_tissue_at_the_rim_of_the_medium_hides_no_other_tissue(dim):
 
 def test_noise_everywhere_is_not_empty():
     noise = np.random.default_rng(0).poisson(20, (64, 64, 64)).astype(np.uint16)
-    assert stands_out(noise).mean() > 0.9
+    assert (noise > medium_up_to(to_blocks(noise))).mean() > 0.9
 
 
 def test_the_table_says_what_will_be_done(blocks, image, tmp_path):
