@@ -23,12 +23,13 @@ from rich.progress import track
 from rich.table import Table
 
 from ..configs.errors import InputError
-from ..data.manifest import read_dataset
+from ..data.manifest import open_row, read_dataset
+from ..data.normalize import normalize
 from ..data.row import Row
 from ..models.metrics.classification import classification_metrics, confusion_matrix
 from ..predict.image import classify_image, predict_image, voxel_size_warning
 from ..predict.task_weights import Task, TaskWeights, load_task
-from ..predict.volume import choose_device, found_labels
+from ..predict.volume import choose_device, found_labels, predict_volume
 from ..report.cases import Case, load_cases, save_cases
 from ..report.evaluation import MEANS, metric_names, shown, write_evaluation_page
 from .examples import Example, load_example
@@ -40,8 +41,6 @@ from .tasks.segment import segment_metrics
 MOST_DB = 100.0
 """Equal images have an infinite PSNR, which neither JSON nor a mean can hold: cut there."""
 _JUDGE = {"segment": "dice", "restore": "psnr", "classify": "probability_of_truth"}
-
-Result = NDArray[Any] | None
 
 
 def evaluate(
@@ -82,7 +81,6 @@ def evaluate(
     untold = bool(first.task.structures) or not first.fine_tuned
     by_row = kind == "segment" and untold and structure is None
     samples: list[dict[str, Any]] = []
-    warned = False
     # On disk: the pictures of a long list would fill the memory.
     with tempfile.TemporaryDirectory(prefix="luxvox-") as folder:
         for number, row in enumerate(track(rows, f"{kind} {len(rows)} rows", transient=True)):
@@ -92,12 +90,9 @@ def evaluate(
             example = load_example(
                 row, kind, weights.task.label_values, weights.task.foreground_label
             )
-            warning = voxel_size_warning(weights, example.voxel_size_um)
-            if warning is not None and not warned:
-                print(f"warning: {row.where}: {warning}", file=sys.stderr)
-                warned = True
             try:
-                sample, found = _SCORE[kind](weights, example)
+                found = None if kind == "classify" else _found(weights, row, example)
+                sample = _score(weights, example, found)
             except InputError as error:
                 raise InputError(f"{row.where}: {error}") from error
             samples.append({"id": row.id, **sample})
@@ -141,37 +136,61 @@ def evaluate_command(
         print(f"{json_out}, {json_out.with_suffix('.html')}")
 
 
-def _segment(weights: TaskWeights, example: Example) -> tuple[dict[str, Any], Result]:
+def _score(weights: TaskWeights, example: Example, found: NDArray[Any] | None) -> dict[str, Any]:
+    if found is None:
+        return _classify(weights, example)
+    if weights.task.task == "segment":
+        return _segment(weights, example, found)
+    return _restore(example, found)
+
+
+def _found(weights: TaskWeights, row: Row, example: Example) -> NDArray[Any]:
+    """[Z, Y, X] classes or normalised intensities, as `luxvox predict` finds them: volumes whose
+    voxels are far from those of the training are resampled there, and it says so."""
+    segments = weights.task.task == "segment"
+    if voxel_size_warning(weights, example.voxel_size_um) is None:
+        maps = predict_image(weights, example.image, example.voxel_size_um)
+        return found_labels(weights, maps) if segments else maps[0]
+    found = predict_volume(weights, open_row(row, channel=0))
+    if not segments:
+        return normalize(found, example.stats)
+    values = weights.task.label_values or (0, 1)
+    order = np.argsort(values)
+    return order[np.searchsorted(np.sort(values), found)]
+
+
+def _segment(weights: TaskWeights, example: Example, found: NDArray[Any]) -> dict[str, Any]:
     if example.counts is not None and not example.counts.any():
         # Nothing to miss would count as perfect.
         raise InputError(
             "every voxel of the labels is ignored, expected some that count; check the column "
             "'ignore_label', or take the row out"
         )
-    found = found_labels(weights, predict_image(weights, example.image, example.voxel_size_um))
     classes = max(1, len(weights.task.classes) - 1)
     known = example.voxel_size_um is not None
     # A share of the surface within one voxel needs no um: where they are unknown, voxels are cubes.
     judged = example if known else replace(example, voxel_size_um=(1.0, 1.0, 1.0))
-    return segment_metrics(found, judged, classes) | {"spacing_known": known}, found
+    return segment_metrics(found, judged, classes) | {"spacing_known": known}
 
 
-def _restore(weights: TaskWeights, example: Example) -> tuple[dict[str, Any], Result]:
-    restored = predict_image(weights, example.image, example.voxel_size_um)[0]
-    metrics = restore_metrics(restored, example)
+def _restore(example: Example, found: NDArray[Any]) -> dict[str, Any]:
+    metrics = restore_metrics(found, example)
     cut = {name: min(value, MOST_DB) for name, value in metrics.items() if name.endswith("psnr")}
-    return metrics | cut, restored
+    return metrics | cut
 
 
-def _classify(weights: TaskWeights, example: Example) -> tuple[dict[str, Any], Result]:
+def _classify(weights: TaskWeights, example: Example) -> dict[str, Any]:
     names = weights.task.classes
     if example.class_name not in names:
         raise InputError(
             f"class {example.class_name!r}, expected one of those learnt from: "
             f"{', '.join(names)}; correct the column 'class', or take the row out"
         )
+    warning = voxel_size_warning(weights, example.voxel_size_um)
+    if warning is not None:
+        print(f"warning: {example.id}: {warning}", file=sys.stderr)
     probabilities = classify_image(weights, example.image, example.voxel_size_um)
-    sample = {
+    return {
         "class": example.class_name,
         "found": names[int(probabilities.argmax())],
         "probabilities": {
@@ -179,10 +198,6 @@ def _classify(weights: TaskWeights, example: Example) -> tuple[dict[str, Any], R
         },
         "probability_of_truth": float(probabilities[names.index(str(example.class_name))]),
     }
-    return sample, None
-
-
-_SCORE = {"segment": _segment, "restore": _restore, "classify": _classify}
 
 
 def _mark_support(

@@ -17,6 +17,7 @@ import luxvox
 from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.data.manifest import read_dataset
+from luxvox.data.open import open_volume
 from luxvox.data.save import save_labels, save_volume
 from luxvox.finetune import evaluate as module
 from luxvox.finetune.evaluate import evaluate
@@ -88,6 +89,33 @@ def test_samples_and_means_are_those_of_the_metrics(
     assert "http" not in html
 
 
+@pytest.mark.parametrize("task", ["segment", "restore"])
+def test_other_voxels_are_resampled_as_predict_does(
+    make_run, labelled_row, write_list, write, balls, capsys, task: str
+) -> None:
+    from luxvox.data.manifest import open_row
+    from luxvox.models.metrics.restoration import restoration_metrics
+    from luxvox.predict.volume import predict_volume
+
+    row = labelled_row(1, target=write("target", balls(1)[0] // 2))
+    fine = {"voxel_size_um": (2.0, 0.4, 0.4), "task": task, "head": task}  # the row's are 1 across
+    run, listing = make_run(task, **fine), write_list([row])
+    sample = evaluate(run, listing)["samples"][0]
+    assert "resampled" in capsys.readouterr().err
+    volume = open_row(row)
+    found = predict_volume(load_task(run), volume)
+    example = load_example(row, task)
+    if task == "segment":
+        wanted = segmentation_metrics(found > 0, example.labels, example.voxel_size_um, None)
+        assert sample["dice"] == pytest.approx(wanted["dice"])
+    else:
+        wanted = restoration_metrics(found, open_volume(row.target).read()[0].astype(float))
+        assert sample["psnr"] == pytest.approx(wanted["psnr"], abs=1e-3)
+    plain = make_run("plain", **{**fine, "voxel_size_um": None})
+    key = "dice" if task == "segment" else "psnr"
+    assert evaluate(plain, listing)["samples"][0][key] != pytest.approx(sample[key])
+
+
 def test_what_was_learnt_from_is_marked_and_left_out_of_a_second_mean(
     make_run, labelled_row, write_list
 ) -> None:
@@ -129,7 +157,7 @@ def test_a_row_of_which_nothing_counts_is_not_perfect(make_run, labelled_row, wr
     row = labelled_row(0, labels=ignored, ignore_label=(255,))
     weights = load_task(make_run())
     with pytest.raises(InputError, match="every voxel of the labels is ignored"):
-        module._segment(weights, load_example(row, "segment"))
+        module._segment(weights, load_example(row, "segment"), np.zeros((20, 32, 32), int))
 
 
 def test_without_a_voxel_size_surfaces_are_measured_in_voxels(
