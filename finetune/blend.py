@@ -17,8 +17,8 @@ PRIOR_ROWS = 1.5
 the mean Dice was flat between shares of 0.4 and 0.55 of the step: axons and vessels wanted more,
 c-Fos and microglia, whose annotators agree less, wanted less (docs/results.md)."""
 MOST = 0.5
-"""Share at most: at K = 5 microglia was flat from 0.25 to 1, and c-Fos still lost with every bit
-more. Rows of other animals say little of how the next one will be annotated, however many."""
+"""Share at most: at K = 5 microglia was flat from 0.25 to 1, and c-Fos better with less. Rows of
+other animals say little of how the next one will be annotated, however many."""
 
 
 def trust(shots: int, prior_rows: float = PRIOR_ROWS) -> float:
