@@ -20,9 +20,14 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 SHIPPED: Mapping[str, Mapping[str, str]] = {
     "luxvox-tiny": {
-        "README.md": "bf36bd165f6c71441ac733d8e4a2455d2dbd0f904a396c34461ae4ddef7dcb72",
+        "README.md": "3e301cf387d4b43408ffec7e3830b1a428181b33e4c2ea90fee0504d8d958489",
         "config.json": "ac6c00e42f7629a4092cb90a75af66169f3eae2e9d2412253becb2de45a93ca6",
         "model.safetensors": "51f5c28834cb9160919da66a3008c02008770431f2f781fa814fd05659c0b3cf",
+        "focus/README.md": "6574474d3c8bfda1c002fa62e7873d43bce86b76e40735043e67a3f99480c14b",
+        "focus/config.json": "7dfde3ef9367b1ab062639289084023d0388cca29678c93414c4b64eac0f1abe",
+        "focus/model.safetensors": (
+            "6bbedae6db4f92ed975915ed7b6361a6dfaa352611a233b76c3ddea05912a6c1"
+        ),
     },
 }
 """Name -> file in its folder -> sha256."""

@@ -20,13 +20,17 @@ class FocusConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: tuple[int, int, int] = (16, 32, 64)
-    """Of the stem's convolutions, with strides 1, 2, 2."""
+    channels: tuple[int, int, int] | None = (16, 32, 64)
+    """Of the stem's convolutions, with strides 1, 2, 2; None = the fixed bank alone."""
     rings: int = Field(default=10, ge=3)
     """Of frequencies, scaled by what a depth of field blurs."""
     width: int = Field(default=64, ge=8)
     edges_dof: tuple[float, ...] = (0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5)
     """Between the levels, in depths of field; below the first is in focus, the last is open."""
+    measures: int = Field(default=0, ge=0)
+    """How many numbers of the classical measures of a tile join its features; 0 = none."""
+    course: bool = False
+    """Whether a sweep is judged as a whole, too: see `focus_course`."""
     context: int | None = Field(default=None, ge=1)
     """Width of the frozen encoder's tokens; None = the stem alone."""
     film: bool = True
@@ -61,6 +65,7 @@ class FocusInput(NamedTuple):
     sweep: [B] bool, whether slices show the same content, so that they may be mixed.
     z: [B, Z] int64, places of the slices in the crops that the tokens are of.
     tokens: [B, T, gz, 8, 8, D] of the frozen encoder; None without context.
+    measures: [B, Z, T, M] of the tiles, which gain and offset do not change; None without.
     """
 
     tiles: Tensor
@@ -69,6 +74,7 @@ class FocusInput(NamedTuple):
     sweep: Tensor
     z: Tensor
     tokens: Tensor | None = None
+    measures: Tensor | None = None
 
 
 class FocusFeatures(NamedTuple):

@@ -21,19 +21,23 @@ class FocusStem(nn.Module):
     """Three convolutions beside the fixed bank, pooled to cells of 8 x 8 pixels.
 
     Args:
-        config: `channels` and `rings`.
+        config: `channels` (None = no convolutions) and `rings`.
     """
 
     def __init__(self, config: FocusConfig) -> None:
         super().__init__()
+        self.bank = FocusBank(config.rings)
+        self.features = self.bank.features
+        self.layers = nn.ModuleList()
+        if config.channels is None:
+            return
         widths = (1, *config.channels)
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride, padding=1, padding_mode="reflect")
             for a, b, stride in zip(widths[:-1], widths[1:], _STRIDES, strict=True)
         )
-        self.bank = FocusBank(config.rings)
         self.learnt_norm = nn.LayerNorm(widths[-1])
-        self.features = widths[-1] + self.bank.features
+        self.features += widths[-1]
 
     def forward(self, tiles: Tensor, blur: Tensor) -> Tensor:
         """Describe cells.
@@ -46,6 +50,10 @@ class FocusStem(nn.Module):
             [B, Z, T, 8, 8, F], what is learnt first, then the bank.
         """
         shape = tiles.shape[:3]
+        known = self.bank(tiles.flatten(1, 2), blur).unflatten(1, shape[1:])
+        known = known.permute(0, 1, 2, 4, 5, 3)
+        if not self.layers:
+            return known
         x = torch.asinh(_COMPRESSION * tiles).flatten(0, 2)[:, None]
         for number, layer in enumerate(self.layers):
             x = layer(x if number == 0 else F.relu(x))
@@ -53,5 +61,4 @@ class FocusStem(nn.Module):
         side = CELL // (_STRIDES[1] * _STRIDES[2])
         learnt = (F.avg_pool2d(x.float().square(), side) + _LEAST_ENERGY).log()
         learnt = self.learnt_norm(learnt.permute(0, 2, 3, 1)).unflatten(0, shape)
-        known = self.bank(tiles.flatten(1, 2), blur).unflatten(1, shape[1:])
-        return torch.cat([learnt, known.permute(0, 1, 2, 4, 5, 3)], -1)
+        return torch.cat([learnt, known], -1)

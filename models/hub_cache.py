@@ -146,9 +146,11 @@ def copy_folder(folder: Path, out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists already and is not empty; choose another folder")
     with written_whole(out) as partial:
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                shutil.copyfile(path, partial / path.name)
+        for path in sorted(folder.rglob("*")):
+            within = path.relative_to(folder)
+            if path.is_file() and not any(part.startswith(".") for part in within.parts):
+                (partial / within).parent.mkdir(exist_ok=True, parents=True)
+                shutil.copyfile(path, partial / within)
     return out
 
 

@@ -31,9 +31,10 @@ def written_whole(folder: Path) -> Iterator[Path]:
         yield partial
         # safetensors makes files that only their owner can read; a shared folder needs the usual.
         usual = partial.stat().st_mode & 0o666
-        for path in partial.iterdir():
-            path.chmod(usual)
-            _flush(path)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                path.chmod(usual)
+                _flush(path)
         _swap(partial, folder)
     except (SafetensorError, OSError) as error:  # a full disk is the former, where it writes
         shutil.rmtree(partial, ignore_errors=True)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..configs.errors import InputError
 from ..data.voxel import VoxelSize, parse_voxel_size
+from ..models.catalog import find_folder
 from ..report.focus import write_focus_page
 from ..report.focus_figures import FocusCurve
 from .focus import RUN, FocusResult, Known, Mode, Scorer, score_stack, support_of
@@ -140,7 +141,10 @@ def _score(
 
 def _state(weights: str | None) -> list[tuple[str, int, int]]:
     """Files of weights as they stand; written anew they give other scores."""
-    files = [] if weights is None else sorted(Path(weights).iterdir())
+    if weights is None:
+        return []
+    folder = Path(weights) if Path(weights).is_dir() else find_folder(weights)
+    files = sorted(folder.rglob("*"))
     return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
 
 

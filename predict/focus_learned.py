@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,10 @@ from ..data.normalize import IntensityStats
 from ..data.sharpness_hot import mend
 from ..data.sharpness_survey import Survey, survey_slices
 from ..models.focus_config import FocusAnswer, FocusFeatures, FocusInput
+from ..models.focus_course import SweepCourse
 from ..models.heads.focus import REACH, FocusHead
 from .focus import Mode, ScoreRun, SliceFocus
+from .focus_measures import MeasureRange, measure_windows, with_places
 from .focus_stack import FocusStack
 from .focus_tokens import BLOCK, stack_stats
 from .focus_weights import LearnedFocus
@@ -83,11 +85,18 @@ class LearnedScorer:
         stats = None
         if self.learned.encoder is not None:
             stats = stack_stats(cut_windows(whole, corners))
+        scale = StackScale.of(whole)
+        of_stack = None
+        if self.learned.model.config.measures:
+            # Slice by slice: only their measures are held.
+            measures = [measure_windows(scale.apply(cut_windows(s[None], corners))) for s in whole]
+            of_stack = MeasureRange.of(torch.cat(measures), mode == "sweep")
         judge = _Judge(
             self.learned,
             stack,
             survey,
-            StackScale.of(whole),
+            scale,
+            of_stack,
             stats,
             tiles,
             corners,
@@ -96,6 +105,10 @@ class LearnedScorer:
             torch.tensor([mode == "sweep"]),
             full_depth_of_field_um(*lens[0].tolist()) if known else None,
         )
+        if mode == "sweep" and self.learned.model.config.course:
+            last = len(stack) - 1
+            places = np.linspace(0, last, len(sample)).round().astype(int).tolist()
+            return replace(judge, course=judge.find_course(sample, places)).score
         return judge.score
 
     def _lens(self, stack: FocusStack) -> Tensor:
@@ -127,6 +140,7 @@ class _Judge:
     stack: FocusStack
     survey: Survey
     scale: StackScale
+    of_stack: MeasureRange | None  # of heads with measures, in sweeps
     stats: IntensityStats | None
     tiles: Tensor  # [T, 2] places in the map of tiles
     corners: Tensor  # [T, 2] pixels
@@ -134,6 +148,7 @@ class _Judge:
     stain: Tensor  # [1]
     sweep: Tensor  # [1]
     depth_of_field_um: float | None
+    course: SweepCourse | None = None
     around: dict[int, FocusFeatures] = field(default_factory=dict)
     blocks: dict[int, Tensor] = field(default_factory=dict)
 
@@ -148,16 +163,37 @@ class _Judge:
         missing = [place for place in range(low, high + 1) if place not in self.around]
         if missing:
             self._describe(missing, self.stack.read(missing))
-        row = [self.around[place] for place in range(low, high + 1)]
+        answer = self._answer(range(low, high + 1), self.sweep)
         for place in [place for place in self.around if place < last - REACH]:
             del self.around[place]
+        model = self.learned.model
+        if self.course is not None and isinstance(model, FocusHead):
+            z = self._z(range(low, high + 1))
+            answer = self.course.follow(answer, z, model.values)
+        return [self._told(answer, place - low) for place in places]
+
+    @torch.inference_mode()
+    def find_course(self, sample: Tensor, places: Sequence[int]) -> SweepCourse | None:
+        """The sweep as a whole, from slices [S, Y, X] of it at rising places."""
+        model = self.learned.model
+        assert isinstance(model, FocusHead)  # a regressor has no course
+        self._describe(places, sample)
+        alone = self._answer(places, torch.tensor([False]))  # these are no neighbours
+        self.around.clear()
+        return model.course(alone, self._z(places))
+
+    def _answer(self, places: Sequence[int], sweep: Tensor) -> FocusAnswer:
+        """Put slices together whose features are there."""
+        row = [self.around[place] for place in places]
         found = FocusFeatures(*(torch.cat(part, 1) for part in zip(*row, strict=True)))
         model = self.learned.model
         if isinstance(model, FocusHead):
-            answer = model.answer(found, self.stain, self.sweep)
-        else:
-            answer = model.answer(found)
-        return [self._told(answer, place - low) for place in places]
+            return model.answer(found, self.stain, sweep)
+        return model.answer(found)
+
+    def _z(self, places: Sequence[int]) -> Tensor:
+        """[S] z indices: slices may be missing."""
+        return torch.tensor([self.stack.z_index[place] for place in places], dtype=torch.float32)
 
     @property
     def _mixes(self) -> bool:
@@ -172,9 +208,10 @@ class _Judge:
             block = place // BLOCK
             tokens = self._tokens(block) if self.learned.encoder is not None else None
             z = torch.tensor([[place - block * BLOCK]])
-            given = FocusInput(
-                self.scale.apply(windows)[None], self.lens, self.stain, self.sweep, z, tokens
-            )
+            tiles, measures = self.scale.apply(windows), None
+            if self.learned.model.config.measures:
+                measures = with_places(measure_windows(tiles), self.of_stack)[None]
+            given = FocusInput(tiles[None], self.lens, self.stain, self.sweep, z, tokens, measures)
             self.around[place] = self.learned.model.features(given)
 
     def _windows(self, slices: Tensor) -> Tensor:

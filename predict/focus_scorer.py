@@ -27,7 +27,8 @@ def load_scorer(
     """Open weights; None, the classical default, where there are none.
 
     Args:
-        weights: a folder of `luxvox focus-fit`, or a RUN of `luxvox finetune focus`.
+        weights: a folder of `luxvox focus-fit`, a RUN of `luxvox finetune focus`, or the name of
+            weights that ship with a focus head.
         objective: name of the lens; micrometres come from its calibration where a fit has one.
         na: of the objective, for a RUN: with the next two and the pixel of the stack, it says
             micrometres.
@@ -46,7 +47,8 @@ def load_scorer(
         return LearnedScorer(load_learned(weights), na, wavelength_um, index)
     raise InputError(
         f"{weights}: no {CARD} there and no focus head, expected a folder that luxvox focus-fit "
-        "wrote, or a RUN of luxvox finetune focus; leave --weights out for the classical default"
+        "wrote, a RUN of luxvox finetune focus, or luxvox-tiny; leave --weights out for the "
+        "classical default"
     )
 
 

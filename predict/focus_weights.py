@@ -19,7 +19,7 @@ from ..configs.errors import InputError
 from ..configs.explain import one_line
 from ..data.stains import parse_stain
 from ..models.catalog import find_folder
-from ..models.checkpoint import load_strict, load_weights, save_weights
+from ..models.checkpoint import CONFIG, load_strict, load_weights, save_weights
 from ..models.focus_config import FocusConfig
 from ..models.focus_regressor import FocusRegressor
 from ..models.heads.focus import FocusHead
@@ -27,6 +27,7 @@ from .focus_calibration import Residuals
 from .focus_tokens import FrozenEncoder
 
 KIND = "focus"
+"""Of weights; and the folder inside of other weights that a head ships in."""
 _RESIDUALS, _STACKS = "residuals", "residual_stacks"
 
 FocusModel = FocusHead | FocusRegressor
@@ -102,9 +103,9 @@ def save_learned(
 
 
 def is_learned(folder: str | Path) -> bool:
-    """Whether a RUN, or a folder of weights, holds a focus head."""
+    """Whether a RUN, a folder of weights, or a name that ships holds a focus head."""
     try:
-        _, config = load_weights(find_folder(folder))
+        _, config = load_weights(_head_folder(folder))
     except InputError:
         return False
     parts = config.get("architecture")
@@ -112,13 +113,13 @@ def is_learned(folder: str | Path) -> bool:
 
 
 def load_learned(name: str | Path) -> LearnedFocus:
-    """Open a RUN of `luxvox finetune focus`, or the weights in it.
+    """Open a RUN of `luxvox finetune focus`, the weights in it, or a name that ships with a head.
 
     Raises:
         InputError: no such folder, other weights, damaged ones, or an encoder that is not the one
             that was learnt with.
     """
-    folder = find_folder(name)
+    folder = _head_folder(name)
     tensors, config = load_weights(folder)
     try:
         parts = config["architecture"]
@@ -145,6 +146,13 @@ def load_learned(name: str | Path) -> LearnedFocus:
         )
     residuals = Residuals(values.numpy().astype(np.float64), stacks.numpy())
     return LearnedFocus(model.eval(), stains, encoder, residuals, str(name))
+
+
+def _head_folder(name: str | Path) -> Path:
+    """Folder of a head's own weights: weights of another kind may hold one in `focus/`."""
+    folder = find_folder(name)
+    inside = folder / KIND
+    return inside if (inside / CONFIG).is_file() else folder
 
 
 _CARD = """# Focus head

@@ -15,6 +15,8 @@ from ...data.sharpness_hot import mend
 from ...data.sharpness_survey import survey_slices
 from ...data.stains import parse_stain
 from ...models.focus_config import CELL, FocusInput
+from ...models.heads.focus import FocusHead
+from ...predict.focus_measures import MeasureRange, measure_windows, with_places
 from ...predict.focus_tokens import FrozenEncoder, stack_stats
 from ...predict.focus_windows import StackScale, cut_windows, window_corners
 from .head_recipe import HeadRecipe
@@ -37,6 +39,7 @@ class Example:
         cells: [Z, T, 8, 8] foreground, nan = not known.
         tokens: [T, gz, 8, 8, D]; None without encoder.
         specimen: of the stack.
+        measures: [Z, T, M], see `predict.focus_measures`; None where the head does not want them.
     """
 
     tiles: Tensor
@@ -47,6 +50,7 @@ class Example:
     cells: Tensor
     tokens: Tensor | None
     specimen: str
+    measures: Tensor | None = None
 
     def whole(self) -> FocusInput:
         """The stack as a batch of one."""
@@ -57,6 +61,7 @@ class Example:
             torch.tensor([self.sweep]),
             torch.arange(len(self.tiles))[None],
             None if self.tokens is None else self.tokens[None],
+            None if self.measures is None else self.measures[None],
         )
 
     @property
@@ -92,9 +97,12 @@ def known_stains(stacks: Sequence[LabelledStack]) -> tuple[str, ...]:
 
 
 def make_example(
-    stack: LabelledStack, stains: Sequence[str], encoder: FrozenEncoder | None
+    stack: LabelledStack,
+    stains: Sequence[str],
+    encoder: FrozenEncoder | None,
+    measured: bool = False,
 ) -> Example:
-    """Scale, cut and, where there is an encoder, encode a stack.
+    """Scale, cut and, where there is an encoder, encode a stack; measure it where that is wanted.
 
     Raises:
         InputError: slices too small.
@@ -114,8 +122,13 @@ def make_example(
     key = None if stack.stain is None else parse_stain(stack.stain).key
     lens = stack.lens
     tokens = None if encoder is None else encoder.tokens(windows, stack_stats(windows))
+    tiles = StackScale.of(images).apply(windows)
+    measures = None
+    if measured:
+        measures = measure_windows(tiles)
+        measures = with_places(measures, MeasureRange.of(measures, stack.mode == "sweep"))
     return Example(
-        tiles=StackScale.of(images).apply(windows),
+        tiles=tiles,
         lens=torch.full((4,), torch.nan)
         if lens is None
         else torch.tensor([lens.na, lens.wavelength_um, lens.index, lens.pixel_um]),
@@ -125,7 +138,19 @@ def make_example(
         cells=cells,
         tokens=tokens,
         specimen=stack.specimen,
+        measures=measures,
     )
+
+
+def keep_ranges(model: FocusHead, examples: Sequence[Example]) -> None:
+    """Tell a head that asks for it the range of the measures, and how often levels are met."""
+    measures = [
+        example.measures.flatten(0, 1) for example in examples if example.measures is not None
+    ]
+    if model.config.measures:
+        model.keep_measures(torch.cat(measures))
+    if model.config.course:
+        model.keep_prior(torch.cat([example.slice_truth for example in examples]))
 
 
 def draw_batch(examples: Sequence[Example], recipe: HeadRecipe, step: int) -> HeadBatch:
@@ -146,15 +171,16 @@ def draw_batch(examples: Sequence[Example], recipe: HeadRecipe, step: int) -> He
     tiles, lens, stain, sweep, z, truth, cells = (
         torch.stack(part) for part in zip(*(part[:7] for part in parts), strict=True)
     )
-    tokens = [part[7] for part in parts]
-    given = FocusInput(tiles, lens, stain, sweep, z, _same_depth(tokens))
+    tokens, measures = ([part[place] for part in parts] for place in (7, 8))
+    measured = torch.stack(measures) if measures[0].numel() else None
+    given = FocusInput(tiles, lens, stain, sweep, z, _same_depth(tokens), measured)
     return HeadBatch(given, truth, torch.nanmean(truth, 2), cells)
 
 
 def _cut(
     example: Example, depth: int, recipe: HeadRecipe, rng: np.random.Generator
 ) -> tuple[Tensor, ...]:
-    """What a batch takes of one example, in the order of `draw_batch`; tokens last."""
+    """What a batch takes of one example, in the order of `draw_batch`; tokens, measures last."""
     first = int(rng.integers(len(example.tiles) - depth + 1))
     z = torch.arange(first, first + depth)
     z = z.flip(0) if rng.random() < 0.5 else z
@@ -181,6 +207,7 @@ def _cut(
         example.truth[z][:, taken],
         moved(example.cells[z][:, taken]),
         tokens,
+        torch.zeros(0) if example.measures is None else example.measures[z][:, taken],
     )
 
 

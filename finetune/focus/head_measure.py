@@ -24,9 +24,15 @@ def judge(model: FocusModel, example: Example) -> FocusAnswer:
     """All slices of a stack, by all of its tiles."""
     given = example.whole()
     found = model.features(given)
-    if isinstance(model, FocusHead):
-        return model.answer(found, given.stain, given.sweep)
-    return model.answer(found)
+    if not isinstance(model, FocusHead):
+        return model.answer(found)
+    answer = model.answer(found, given.stain, given.sweep)
+    if not example.sweep:
+        return answer
+    z = torch.arange(len(example.tiles)).float()
+    alone = model.answer(found, given.stain, torch.tensor([False]))  # as in use: not mixed
+    course = model.course(alone, z)
+    return answer if course is None else course.follow(answer, z, model.values)
 
 
 def residuals_of(model: FocusModel, examples: Sequence[Example]) -> Residuals:

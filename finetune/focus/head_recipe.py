@@ -38,8 +38,12 @@ class HeadRecipe(BaseModel):
     film: bool = True
     regressor: str | None = None
     """A timm encoder and one number a slice, in place of the head."""
-    channels: tuple[int, int, int] = (16, 32, 64)
-    """Of the stem's convolutions."""
+    channels: tuple[int, int, int] | None = (16, 32, 64)
+    """Of the stem's convolutions; null = its fixed bank alone."""
+    measures: bool = False
+    """Whether the classical measures of each tile join the features."""
+    course: bool = False
+    """Whether a sweep is judged as a whole, too: on either side of one focus."""
     width: int = Field(default=64, ge=8)
     losses: LossWeights = LossWeights()
 
@@ -93,9 +97,10 @@ class HeadRecipe(BaseModel):
             )
         if not self.families:
             raise ValueError("families is empty, expected one or more to train on")
-        if self.regressor is not None and (self.encoder or self.stain or self.mixer):
+        own = (self.encoder, self.stain, self.mixer, self.measures, self.course)
+        if self.regressor is not None and any(own):
             raise ValueError(
-                f"regressor is {self.regressor!r}, which has no encoder, stain or mixer; leave "
-                "them out"
+                f"regressor is {self.regressor!r}, which has no encoder, stain, mixer, measures or "
+                "course; leave them out"
             )
         return self

@@ -6,6 +6,7 @@ RUN holds recipe.yaml, history.jsonl, state/ (to resume), weights/ and metrics.j
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,10 @@ from ...models.focus_stain import StainRanks
 from ...models.heads.focus import FocusHead
 from ...models.text import TextTower
 from ...predict.focus import Mode
+from ...predict.focus_measures import MEASURED
 from ...predict.focus_tokens import FrozenEncoder
 from ...predict.focus_weights import LearnedFocus, build_model, save_learned
-from .head_examples import Example, draw_batch, known_stains, make_example
+from .head_examples import Example, draw_batch, keep_ranges, known_stains, make_example
 from .head_fit import Trained, fit_head
 from .head_grounding import TextEncoder, ground_stains
 from .head_lists import read_labelled
@@ -118,7 +120,8 @@ def train_focus_on(
         stains = known_stains(stacks) if recipe.stain else ()
         if recipe.stain and not stains:
             raise InputError("stain=true, and no stack says its stain; fill the column stain")
-        examples = [make_example(stack, stains, encoder) for stack in stacks]
+        ready = partial(make_example, stains=stains, encoder=encoder, measured=recipe.measures)
+        examples = [ready(stack) for stack in stacks]
         trained, numbers = _start(examples, stains, encoder, recipe, tower)
         write_recipe(run, recipe)
         numbers |= fit_head(trained, lambda step: draw_batch(examples, recipe, step), recipe, run)
@@ -126,9 +129,9 @@ def train_focus_on(
         prototypes = trained.prototypes()
         if isinstance(model, FocusHead) and prototypes is not None and trained.stains is not None:
             model.keep_prototypes(trained.stains, prototypes)
-        residuals = residuals_of(model, [make_example(s, stains, encoder) for s in held])
+        residuals = residuals_of(model, [ready(stack) for stack in held])
         for name, group in (tests or {}).items():
-            found = measure(model, residuals, [make_example(s, stains, encoder) for s in group])
+            found = measure(model, residuals, [ready(stack) for stack in group])
             numbers |= {f"{name}_{key}": value for key, value in found.items()}
         groups = list(dict.fromkeys(stack.specimen for stack in stacks))
         learned = LearnedFocus(model, stains, encoder, residuals, str(run))
@@ -144,6 +147,8 @@ def head_config(recipe: HeadRecipe, stains: int, token_width: int | None) -> Foc
     return FocusConfig(
         channels=recipe.channels,
         width=recipe.width,
+        measures=MEASURED if recipe.measures else 0,
+        course=recipe.course,
         context=token_width,
         film=recipe.film,
         mixer=recipe.mixer,
@@ -164,6 +169,8 @@ def _start(
     config = head_config(recipe, len(stains), width)
     torch.manual_seed(recipe.seed)
     model = build_model(config)
+    if isinstance(model, FocusHead):
+        keep_ranges(model, examples)
     if not stains or not isinstance(model, FocusHead):
         return Trained(model), {}
     texts = TextTower() if tower is None else tower

@@ -16,13 +16,15 @@ from ..block import init_linear
 from ..focus_bank import blur_px
 from ..focus_config import FocusAnswer, FocusConfig, FocusFeatures, FocusInput
 from ..focus_context import TokenContext
-from ..focus_levels import expected_distance, level_values
+from ..focus_course import SweepCourse, find_course
+from ..focus_levels import expected_distance, level_values, soft_labels
 from ..focus_stem import FocusStem
 
 _SLICES = 5  # that the mixer sees
 REACH = _SLICES // 2
 """Slices on either side that a mixed slice depends on."""
 _LEAST_GATE = 1e-3
+_LEAST_SPREAD = 1e-3  # of a measure that never changes
 _LENS = 5  # NA, wavelength, index, pixel, and whether they are known
 _FIRST_TEMPERATURE, _MOST_TEMPERATURE = 10.0, 100.0
 _LOG_VARIANCES = (-6.0, 4.0)
@@ -40,6 +42,9 @@ class FocusHead(nn.Module):
     values: Tensor
     prototypes: Tensor
     stain_vectors: Tensor
+    measures_mean: Tensor
+    measures_spread: Tensor
+    prior: Tensor
 
     def __init__(self, config: FocusConfig) -> None:
         super().__init__()
@@ -50,6 +55,12 @@ class FocusHead(nn.Module):
             nn.LayerNorm(self.stem.features), init_linear(nn.Linear(self.stem.features, width))
         )
         self.context = TokenContext(config.context, width) if config.context else None
+        if config.measures:
+            self.measured = init_linear(nn.Linear(config.measures, width))
+            self.register_buffer("measures_mean", torch.zeros(config.measures))
+            self.register_buffer("measures_spread", torch.ones(config.measures))
+        if config.course:
+            self.register_buffer("prior", torch.full((levels,), 1 / levels))
         self.join = nn.Sequential(nn.GELU(), init_linear(nn.Linear(width, width)))
         self.settle = nn.Sequential(nn.GELU(), init_linear(nn.Linear(width, width)))
         if config.film:
@@ -80,13 +91,18 @@ class FocusHead(nn.Module):
         """Describe tiles, each slice by itself.
 
         Raises:
-            ValueError: tokens are missing, or given to a head that does not read any.
+            ValueError: tokens or measures are missing, or given to a head that does not read any.
         """
         if (given.tokens is None) != (self.context is None):
             raise ValueError(f"context is {self.config.context}, tokens are {given.tokens}")
+        if (given.measures is None) != (self.config.measures == 0):
+            raise ValueError(f"measures is {self.config.measures}, given are {given.measures}")
         h = self.own(self.stem(given.tiles, blur_px(given.lens)))  # [B, Z, T, 8, 8, W]
         if self.context is not None and given.tokens is not None:
             h = h + self.context(given.tokens, given.z)
+        if given.measures is not None:
+            even = (given.measures - self.measures_mean) / self.measures_spread
+            h = h + self.measured(even)[:, :, :, None, None]
         h = h + self.join(h)
         if self.config.film:
             scale, shift = self._steer(given.lens, given.stain).chunk(2, -1)
@@ -137,6 +153,32 @@ class FocusHead(nn.Module):
         """Keep what the text tower led to: stains [S + 1, D], prototypes [S + 1, K, D]."""
         self.stain_vectors.copy_(stains)
         self.prototypes.copy_(prototypes)
+
+    @torch.no_grad()
+    def keep_measures(self, measures: Tensor) -> None:
+        """Keep mean and spread of the measures [N, M] that are learnt from."""
+        self.measures_mean.copy_(measures.mean(0))
+        self.measures_spread.copy_(measures.std(0).clamp(min=_LEAST_SPREAD))
+
+    @torch.no_grad()
+    def keep_prior(self, truth: Tensor) -> None:
+        """Keep how often levels are met, by distances [N] of slices; nan = not known."""
+        counts = soft_labels(truth[truth.isfinite()], self.values).sum(0) + 1
+        self.prior.copy_(counts / counts.sum())
+
+    def course(self, answer: FocusAnswer, z: Tensor) -> SweepCourse | None:
+        """Judge a sweep as a whole.
+
+        Args:
+            answer: of one stack, S slices of it that are evenly spread.
+            z: [S] rising places.
+
+        Returns:
+            None of a head that does not do so, and where too few slices show anything.
+        """
+        if not self.config.course or answer.logits is None:
+            return None
+        return find_course(answer.logits[0], self.prior, self.values, z, answer.empty[0])
 
     def _level_logits(self, h: Tensor, stain: Tensor, prototypes: Tensor | None) -> Tensor:
         """[B, Z, T, W] -> [B, Z, T, K] float32."""

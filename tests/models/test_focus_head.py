@@ -249,3 +249,37 @@ def test_regression_gives_one_number_and_no_levels():
     assert (answer.expected - other.expected).abs().max() > 1e-5
     with pytest.raises(InputError, match="no encoder of timm"):
         FocusRegressor(FocusConfig(regressor="resnet_of_mine"))
+
+
+# Measures
+
+
+def test_a_head_without_convolutions_is_the_bank_and_the_measures():
+    model = head(channels=None, measures=3)
+    one = given(texture(1.0).reshape(2, 2, 64, 64))._replace(measures=torch.zeros(1, 2, 2, 3))
+    other = one._replace(measures=torch.ones(1, 2, 2, 3))
+    plain, moved = model(one).expected, model(other).expected
+    assert (plain - moved).abs().min() > 1e-4
+    soft = one._replace(tiles=given(texture(4.0).reshape(2, 2, 64, 64)).tiles)
+    assert (model(soft).expected - plain).abs().min() > 1e-4
+    with pytest.raises(ValueError, match="measures is 3"):
+        model(one._replace(measures=None))
+    with pytest.raises(ValueError, match="measures is 0"):
+        head()(one)
+    # In units of what was learnt from.
+    seen = 50 + 10 * torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    model.keep_measures(seen)
+    raised = one._replace(measures=seen.mean(0) + torch.zeros(1, 2, 2, 3))
+    assert torch.allclose(model(raised).expected, plain, atol=1e-4)
+
+
+def test_a_head_keeps_how_often_levels_are_met():
+    model = head(course=True)
+    model.keep_prior(torch.tensor([0.0] * 80 + [9.0] * 10 + [torch.nan] * 5))
+    assert model.prior.sum().item() == pytest.approx(1)
+    assert model.prior[0].item() == pytest.approx(81 / 100)
+    assert model.prior[9].item() == pytest.approx(11 / 100)
+    sweep = model(given(texture(1.0, 8).reshape(8, 1, 64, 64)))
+    seen = sweep._replace(empty=torch.zeros_like(sweep.empty))
+    assert model.course(seen, torch.arange(8.0)) is not None
+    assert head().course(seen, torch.arange(8.0)) is None

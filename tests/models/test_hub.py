@@ -280,3 +280,11 @@ def test_two_processes_do_not_write_the_same_download(server: Loopback, weights:
         fetch(url)
     other.communicate("")
     assert fetch(url).is_dir()
+
+
+def test_shipped_weights_are_copied_with_their_focus_head(tmp_path: Path) -> None:
+    from luxvox.models.catalog import SHIPPED, find_folder
+
+    copied = copy_folder(find_folder("luxvox-tiny"), tmp_path / "stick")
+    assert all((copied / name).is_file() for name in SHIPPED["luxvox-tiny"])
+    assert (copied / "focus" / "config.json").is_file()

@@ -10,12 +10,15 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from luxvox.configs.errors import InputError
+from luxvox.data.sharpness import MEASURES
 from luxvox.models.checkpoint import load_weights, save_weights
-from luxvox.models.focus_config import FocusConfig
+from luxvox.models.focus_config import FocusAnswer, FocusConfig, FocusFeatures
+from luxvox.models.focus_levels import soft_labels
 from luxvox.models.heads.focus import FocusHead
 from luxvox.predict.focus import score_stack
 from luxvox.predict.focus_calibration import Residuals
 from luxvox.predict.focus_learned import MOST_TILES, LearnedScorer
+from luxvox.predict.focus_measures import MEASURED
 from luxvox.predict.focus_scorer import load_scorer
 from luxvox.predict.focus_stack import FocusStack
 from luxvox.predict.focus_weights import LearnedFocus, is_learned, load_learned, save_learned
@@ -136,6 +139,61 @@ def test_runs_of_slices_do_not_change_a_mixed_answer():
     assert max(abs(a.level - b.level) for a, b in zip(volume, whole, strict=True)) > 1e-4
 
 
+def test_measures_have_places_in_sweeps_and_volumes_mix_nothing():
+    model = learned(measures=MEASURED)
+    scorer, array = LearnedScorer(model), counts(11)
+    stack = stack_of(array)
+    sample = stack.read(range(11))
+    for mode in ("sweep", "volume"):
+        whole = scorer.begin(sample, stack, None, mode)(sample, range(11))
+        run = scorer.begin(sample, stack, None, mode)
+        parts = [run(sample[k : k + 1], [k])[0].level for k in range(11)]
+        assert parts == pytest.approx([f.level for f in whole], abs=1e-4)
+    # Of a volume no slice knows the others: the same, whichever slices were looked at before.
+    one = scorer.begin(sample, stack, None, "volume")(sample, range(11))
+    with torch.no_grad():
+        model.model.measured.weight[:, len(MEASURES) :] = 0
+    without_places = scorer.begin(sample, stack, None, "volume")(sample, range(11))
+    assert [f.level for f in one] == [f.level for f in without_places]
+    assert [f.level for f in whole] == [f.level for f in one]
+    assert np.ptp([f.level for f in one]) > 1e-4
+
+
+def test_a_course_brings_slices_of_a_sweep_together():
+    model = learned(course=True)
+    scorer, array = LearnedScorer(model), counts(40, 64)
+
+    def levels(mode: str) -> list[float]:
+        stack = stack_of(array)
+        sample = stack.read(np.linspace(0, 39, 33).round().astype(int).tolist())
+        run = scorer.begin(sample, stack, None, mode)
+        return [found.level for found in run(stack.read(range(40)), range(40))]
+
+    # Levels that are told: what the head says of each slice is made by hand.
+    def told(found, *_):
+        at = found.pooled[0, :, 0, 0]
+        distance = 0.2 * (at - 21.4).abs() + 0.5 * (at % 2)
+        logits = ((soft_labels(distance, model.model.values) + 0.02) / 1.2).log()
+        one = torch.ones(1, len(at), 1)
+        return FocusAnswer(
+            distance[None], torch.zeros(1, len(at)), one, torch.zeros(1, len(at)), one,
+            logits[None], logits[None, :, None],
+        )  # fmt: skip
+
+    def features(given):
+        features.seen += 1
+        return FocusFeatures(given.z.float()[:, :, None, None], torch.ones(1, 1, 1, 8, 8))
+
+    features.seen = 0
+    model.model.answer, model.model.features = told, features
+    own = np.array(levels("volume"))
+    assert features.seen == 40
+    sweep = np.array(levels("sweep"))
+    assert features.seen == 40 + 33 + 40
+    truth = np.abs(np.arange(40) - 21.4)
+    assert np.corrcoef(sweep, truth)[0, 1] > 0.999 > np.corrcoef(own, truth)[0, 1] + 0.01
+
+
 def test_large_slices_of_sweeps_are_judged_by_some_tiles_volumes_by_all():
     array = counts(3, 512)
     scorer = LearnedScorer(learned())
@@ -172,6 +230,20 @@ def test_weights_come_back_as_they_were(tmp_path):
     assert scores(scorer, counts()).slices[0].defocus_um is not None
     # The lens steers nothing yet in a head that has not learnt.
     assert np.isfinite(one).all()
+
+
+def test_a_head_may_ship_inside_of_other_weights(tmp_path):
+    model = learned()
+    config = {"architecture": {"kind": "other"}}
+    names = ("normalisation", "voxel_size_range_um", "stains", "structures", "recipe", "data")
+    config |= dict.fromkeys((*names, "licence"))
+    save_weights(tmp_path / "all", {"x": torch.zeros(1)}, config, "# x\n")
+    assert not is_learned(tmp_path / "all")
+    save_learned(tmp_path / "all" / "focus", model, {}, [])
+    assert is_learned(tmp_path / "all")
+    found, same = (LearnedScorer(m) for m in (load_learned(tmp_path / "all"), model))
+    assert found.model_id == "head:all"
+    assert scores(found, counts()).scores == pytest.approx(scores(same, counts()).scores)
 
 
 def test_other_weights_and_damaged_ones_are_refused(tmp_path):

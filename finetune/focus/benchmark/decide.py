@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .paired import Row, difference
 from .plan import REFERENCE
 
-CANDIDATES = ("stem", "encoder", "mixer")
+CANDIDATES = ("stem", "measures", "encoder", "mixer")
 """Our heads, the simplest first."""
 MOST_EMPTY = 0.01
 """Share of empty slices that a default may give a score."""

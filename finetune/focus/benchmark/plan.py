@@ -19,6 +19,7 @@ HEADS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "cnn": ("focus/regression", ()),
     "ordinal": ("focus/stain", ("encoder=null",)),
     "stem": ("focus/stem", ()),
+    "measures": ("focus/measures", ()),
     "encoder": ("focus/encoder", ()),
     "mixer": ("focus/mixer", ()),
 }

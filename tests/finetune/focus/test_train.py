@@ -53,6 +53,18 @@ def test_it_learns_order_and_distance_of_new_specimens(run):
     assert far.std() > 0.5
 
 
+def test_measures_and_course_are_learnt_with(tmp_path):
+    recipe = SMALL.model_copy(update={"channels": None, "measures": True, "course": True})
+    stacks = [*LEARNT, empty_stack(60)]
+    numbers = train_focus_on(stacks, HELD, tmp_path / "run", recipe, {"new": NEW})
+    assert numbers["new_sweep_srcc"] > 0.95
+    assert numbers["new_best_slice_error"] < 0.5
+    assert numbers["new_volume_mae_dof"] < 0.8
+    model = load_learned(tmp_path / "run").model
+    assert model.prior.std() > 0.01
+    assert model.measures_spread.std() > 0.01
+
+
 def test_gate_and_doubt_have_learnt_something(run):
     learned = load_learned(run[0])
     full, empty = (make_example(s, (), None) for s in (stack(50), empty_stack(51)))
@@ -131,12 +143,16 @@ def test_batches_are_pure_functions_of_the_step():
     assert known_stains(LEARNT) == ("DAPI", "lectin")
 
 
-@pytest.mark.parametrize("name", ["stem", "encoder", "stain", "mixer", "regression", "ranking"])
+@pytest.mark.parametrize(
+    "name", ["stem", "measures", "encoder", "stain", "mixer", "regression", "ranking"]
+)
 def test_shipped_recipes_differ_in_what_they_are_named_for(name):
     recipe = load_recipe(f"focus/{name}", HeadRecipe)
     assert (recipe.encoder is not None) == (name in ("encoder", "stain", "mixer"))
     assert recipe.stain == (name in ("stain", "mixer"))
     assert recipe.mixer == (name == "mixer")
+    assert (recipe.measures, recipe.course) == (name == "measures", name == "measures")
+    assert (recipe.channels is None) == (name == "measures")
     assert (recipe.regressor is not None) == (name == "regression")
     assert recipe.film
     assert not load_recipe("focus/no_film", HeadRecipe).film
@@ -145,7 +161,7 @@ def test_shipped_recipes_differ_in_what_they_are_named_for(name):
 def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(InputError, match="held_out_psf is 'scalar', which families trains on"):
         load_recipe("focus/stem", HeadRecipe, ["held_out_psf=scalar"])
-    with pytest.raises(InputError, match="no encoder, stain or mixer"):
+    with pytest.raises(InputError, match="no encoder, stain, mixer, measures or course"):
         load_recipe("focus/regression", HeadRecipe, ["mixer=true"])
     with pytest.raises(InputError, match="specimen 'animal 0' is learnt from and left out"):
         train_focus_on(LEARNT, LEARNT, tmp_path / "run", SMALL)

@@ -220,6 +220,9 @@ def test_the_simplest_unbeaten_score_is_the_default():
     assert decide(dcts).default == "dcts"
     assert decide([*dcts, *better]).default == "stem"
     assert decide([*dcts, *better, *best]).default == "mixer"
+    third = rows_of("measures", 0.3, 0.97)
+    assert decide([*dcts, *better, *third]).default == "measures"
+    assert decide([*dcts, *better, *third, *best]).default == "mixer"
     # Alike, better in one thing only, or unable to tell what is empty: not enough.
     assert decide([*dcts, *rows_of("stem", 1.0, 0.9)]).default == "dcts"
     assert decide([*dcts, *rows_of("stem", 0.5, 0.85)]).default == "dcts"
