@@ -42,6 +42,8 @@ class Example:
         labels: [Z, Y, X] int64, 0 = background, then the classes; None where the task has none.
         counts: [Z, Y, X] bool, False = ignored; None where the task has no labels.
         target: [Z, Y, X] float32, normalised by the image's stats; None but for restoration.
+        instances: [Z, Y, X] numbers of objects of a binary segmentation; None where the labels do
+            not number any.
         structure: what the labels are of. class_name: of the whole volume.
     """
 
@@ -55,6 +57,7 @@ class Example:
     target: NDArray[np.float32] | None = None
     structure: str | None = None
     class_name: str | None = None
+    instances: NDArray[np.int32] | None = None
 
     def slab(self, planes: slice) -> Example:
         """The same example cut along z; normalised as the whole was."""
@@ -64,6 +67,7 @@ class Example:
             labels=None if self.labels is None else self.labels[planes],
             counts=None if self.counts is None else self.counts[planes],
             target=None if self.target is None else self.target[planes],
+            instances=None if self.instances is None else self.instances[planes],
         )
 
 
@@ -131,6 +135,20 @@ def load_support(rows: Sequence[Row], task: Task, classes: bool = False) -> list
     return examples
 
 
+def need_objects(rows: Sequence[Row], examples: Sequence[Example]) -> None:
+    """Refuse labels that number no objects.
+
+    Raises:
+        InputError: no row holds a value above 1, or one value is the foreground.
+    """
+    if all(example.instances is None for example in examples):
+        where = ", ".join(row.where for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
+        raise InputError(
+            f"{where}: labels that number no objects, with objects=true expected another value for "
+            "each object (and no foreground_label); number them, or leave objects out"
+        )
+
+
 def label_values_of(rows: Sequence[Row]) -> tuple[int, ...]:
     """All values of the labels of these rows, ignored ones left out, background (0) first.
 
@@ -185,13 +203,17 @@ def _with_labels(row: Row, label_values: Sequence[int], foreground: int | None) 
     not_swapped(row, raw, values)
     values = whole_numbers(row, values)
     counts = ~np.isin(values, row.ignore_label or ())
+    instances = None
     if label_values:
         labels = _to_classes(row, values, counts, label_values)
     else:
         wanted = row.foreground_label if row.foreground_label is not None else foreground
         labels = (values == wanted if wanted is not None else values > 0).astype(np.int64)
         labels[~counts] = 0
-    return replace(_with_image(row, volume, raw), labels=labels, counts=counts)
+        if wanted is None and values.max(where=counts, initial=0) > 1:
+            instances = (values * labels).astype(np.int32)
+    example = _with_image(row, volume, raw)
+    return replace(example, labels=labels, counts=counts, instances=instances)
 
 
 def _to_classes(

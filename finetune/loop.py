@@ -62,7 +62,7 @@ def make_optimizer(
     settings: list[dict[str, Any]] = []
     for group in groups:
         rate = plan.encoder_lr if group.encoder else plan.lr
-        if group.name == "head" and new_head:
+        if group.name == "head.distance" or (group.name == "head" and new_head):
             rate = plan.new_head_lr
         for matrices in (True, False):
             chosen = [p for p in group.parameters if (p.ndim >= 2) is matrices]

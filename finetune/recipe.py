@@ -75,6 +75,8 @@ class FinetuneRecipe(BaseModel):
     """What the foreground is called; None = as the list says; "none" = not said."""
     labels: Literal["binary", "classes"] = "binary"
     """Whether every value of the labels is a class of its own."""
+    objects: bool = False
+    """The labels number objects; a channel learns to tell touching ones apart (`--instances`)."""
     tubes: Literal["auto"] | bool = "auto"
     """Whether centrelines count extra; auto: where the structure's name is that of tubes."""
 
@@ -150,6 +152,11 @@ class FinetuneRecipe(BaseModel):
                 f"backbone is {self.backbone!r} with weights={self.weights} and task={self.task}: "
                 "controls start from scratch and give no tokens to classify; set weights=none and "
                 "another task, or leave backbone out (weights know their own)"
+            )
+        if self.objects and (self.task != "segment" or self.labels == "classes"):
+            raise ValueError(
+                f"objects=true with task={self.task} and labels={self.labels}: objects are told "
+                "apart in a binary segmentation; leave objects out"
             )
         if self.replay and self.task == "classify":
             raise ValueError("replay is for segment and restore; set replay=0")

@@ -21,7 +21,7 @@ from ..models.adapt import adapt, merge_lora, trained_share
 from ..models.dense import HeadConfig, RestoreConfig
 from ..predict.task_weights import TaskConfig, TaskWeights
 from .blend import blend_towards, weights_of
-from .examples import Example, label_values_of, load_support
+from .examples import Example, label_values_of, load_support, need_objects
 from .few_shot import draw_shots
 from .loop import Outcome, Told, train
 from .naming import TEXT_WIDTH, learnt_structures, named
@@ -125,6 +125,8 @@ def _learn(
     """Everything between reading and writing metrics.json; writes weights and support."""
     values = label_values_of(rows) if recipe.task == "segment" and _many(recipe) else ()
     structures: tuple[str, ...] = ()
+    if recipe.objects:
+        need_objects(rows, examples)
     if recipe.task == "segment":
         structures = learnt_structures(examples, recipe.structure)
     structure = structures[0] if len(structures) == 1 else None
@@ -142,8 +144,9 @@ def _learn(
     task.to(accelerator.device)
     tubes = recipe.task == "segment" and _tubes(recipe, structure, examples)
     crops = SubCrops(
-        examples, recipe.crop, model.encoder.config.patch, recipe.augment, recipe.seed, tubes
-    )
+        examples, recipe.crop, model.encoder.config.patch, recipe.augment, recipe.seed, tubes,
+        recipe.objects,
+    )  # fmt: skip
     if accelerator.is_main_process:
         print(
             f"{recipe.task}: {len(examples)} rows, {start.where}, adapt={plan.how}: {share:.1%} of "
@@ -199,7 +202,7 @@ def _head(
     recipe: FinetuneRecipe, examples: Sequence[Example], values: Sequence[int]
 ) -> tuple[str, HeadConfig]:
     if recipe.task == "segment":
-        return segment_head(values)
+        return segment_head(values, recipe.objects)
     if recipe.task == "restore":
         guess = first_guess(examples) if recipe.first_guess else None
         return RESTORE_HEAD, RestoreConfig(first_guess=guess)

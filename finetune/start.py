@@ -11,7 +11,7 @@ import torch
 from ..configs.errors import InputError
 from ..models.catalog import SHIPPED
 from ..models.checkpoint import load_strict, load_weights
-from ..models.dense import DenseConfig, DenseModel, HeadConfig
+from ..models.dense import DenseConfig, DenseModel, HeadConfig, SegmentConfig
 from ..models.encoder import Encoder
 from ..models.sizes import SIZES, EncoderConfig
 from ..predict.task_weights import load_task
@@ -75,7 +75,8 @@ def starting_model(recipe: FinetuneRecipe, head: str, config: HeadConfig, text_d
     # residual begins anew, at nothing.
     if found.config.heads.get(head) == config and task != "restore":
         return Start(found, "dense", False, name)
-    return Start(_with_head(found, head, config), "dense", True, name)
+    grown = _with_head(found, head, config)
+    return Start(grown, "dense", not _same_logits(found.config.heads.get(head), config), name)
 
 
 def _fresh(
@@ -85,11 +86,23 @@ def _fresh(
     return DenseModel(encoder, DenseConfig.for_encoder(encoder).model_copy(update=chosen))
 
 
+def _same_logits(have: HeadConfig | None, wanted: HeadConfig) -> bool:
+    """Whether two heads differ in the distance channel only."""
+    if not isinstance(have, SegmentConfig) or not isinstance(wanted, SegmentConfig):
+        return False
+    return have.classes == wanted.classes
+
+
 def _with_head(model: DenseModel, head: str, config: HeadConfig) -> DenseModel:
-    """The same model with one head more, of random numbers."""
+    """The same model with one head more, of random numbers; logits that fit are kept."""
     heads = {**model.config.heads, head: config}
     grown = DenseModel(model.encoder.config, model.config.model_copy(update={"heads": heads}))
-    kept = {n: t for n, t in model.state_dict().items() if not n.startswith(f"heads.{head}.")}
+    fits = _same_logits(model.config.heads.get(head), config)
+    kept = {
+        n: t
+        for n, t in model.state_dict().items()
+        if not n.startswith(f"heads.{head}.") or (fits and n in grown.state_dict())
+    }
     own = {n: t for n, t in grown.state_dict().items() if n not in kept}
     grown.load_state_dict({**kept, **own}, strict=True)
     return grown

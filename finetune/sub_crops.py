@@ -21,6 +21,7 @@ from ..data.draws import keyed_rng
 from ..data.voxel import VoxelSize
 from ..models.losses.skeleton_recall import tubed_skeleton
 from .examples import Example
+from .object_depth import object_depth
 
 Triple = tuple[int, int, int]
 
@@ -75,6 +76,7 @@ class Batch:
         counts: [B, Z, Y, X] bool, False = ignored, or padding.
         example: [B] int64, number of the example; -1 = simulated.
         labels: [B, Z, Y, X] int64. skeleton: the same, thickened centrelines of the labels.
+        depth: [B, 1, Z, Y, X] float32, see `object_depth`.
         target: [B, 1, Z, Y, X] float32. span: [B] float32, from the 1st to the 99.9th percentile
             of the whole target, not normalised: what an error is measured against.
         condition: [B, T], what the foreground is called; None or rows of zeros = not said.
@@ -87,6 +89,7 @@ class Batch:
     example: Tensor
     labels: Tensor | None = None
     skeleton: Tensor | None = None
+    depth: Tensor | None = None
     target: Tensor | None = None
     span: Tensor | None = None
     condition: Tensor | None = None
@@ -108,6 +111,7 @@ class SubCrops:
         augment: bounds.
         seed: of the run.
         tubes: whether centrelines of the labels are wanted too.
+        objects: whether the depth inside objects is.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class SubCrops:
         augment: CropAugment,
         seed: int,
         tubes: bool = False,
+        objects: bool = False,
     ) -> None:
         longest = [max(example.image.shape[axis] for example in examples) for axis in range(3)]
         z, y, x = (
@@ -126,7 +131,7 @@ class SubCrops:
         )
         self.crop: Triple = (z, y, x)
         self.augment, self.seed = augment, seed
-        self._sources = [_Source.of(example, self.crop, tubes) for example in examples]
+        self._sources = [_Source.of(example, self.crop, tubes, objects) for example in examples]
 
     def batch(self, step: int, size: int) -> Batch:
         """The batch of a step, on the CPU: `size` crops, examples drawn alike."""
@@ -151,6 +156,7 @@ class SubCrops:
             example=torch.tensor([cut.example for cut in cuts]),
             labels=stacked.get("labels"),
             skeleton=stacked.get("skeleton"),
+            depth=None if "depth" not in stacked else stacked["depth"][:, None],
             target=None if "target" not in stacked else stacked["target"][:, None],
             span=None if "target" not in stacked else torch.tensor([cut.span for cut in cuts]),
         )
@@ -222,7 +228,7 @@ class _Source:
     span: float = 1.0
 
     @classmethod
-    def of(cls, example: Example, crop: Triple, tubes: bool) -> _Source:
+    def of(cls, example: Example, crop: Triple, tubes: bool, objects: bool) -> _Source:
         missing = [(0, max(0, c - n)) for c, n in zip(crop, example.image.shape, strict=True)]
         whole = np.ones(example.image.shape, bool) if example.counts is None else example.counts
         arrays: dict[str, NDArray[Any]] = {
@@ -233,6 +239,11 @@ class _Source:
             arrays["labels"] = np.pad(example.labels, missing)
             if tubes:
                 arrays["skeleton"] = tubed_skeleton(arrays["labels"])
+        if objects:
+            numbers = example.labels if example.instances is None else example.instances
+            assert numbers is not None  # rows of one object hold a 1 only
+            depth = object_depth(numbers, example.voxel_size_um)
+            arrays["depth"] = np.pad(depth, missing)
         span = 1.0
         if example.target is not None:
             arrays["target"] = np.pad(example.target, missing, mode="symmetric")

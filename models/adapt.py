@@ -65,7 +65,7 @@ def adapt(
     model.requires_grad_(False)
     if how == "lora":
         _inject_lora(model, rank)
-    groups = [_group("head", model.heads[head], encoder=False)]
+    groups = _head_groups(model.heads[head])
     # A classification head reads the encoder's tokens; the decoder is not run at all.
     if how != "head" and not isinstance(model.config.heads[head], ClassifyConfig):
         groups += [_group(name, model.get_submodule(name)) for name in ("detail", "decoder")]
@@ -78,6 +78,19 @@ def adapt(
         for parameter in group.parameters:
             parameter.requires_grad_(True)
     return groups
+
+
+def _head_groups(head: nn.Module) -> list[TrainedGroup]:
+    """The head; apart from it a distance channel, which no pretrained weights have."""
+    apart = getattr(head, "distance", None)
+    if not isinstance(apart, nn.Module):
+        return [_group("head", head)]
+    own = tuple(apart.parameters())
+    rest = [p for p in head.parameters() if all(p is not other for other in own)]
+    return [
+        TrainedGroup("head", False, 1.0, tuple(rest)),
+        TrainedGroup("head.distance", False, 1.0, own),
+    ]
 
 
 def trained_share(model: nn.Module, groups: list[TrainedGroup]) -> float:

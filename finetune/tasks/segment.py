@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -27,14 +28,15 @@ _TUBES = re.compile(
 )
 
 
-def segment_head(label_values: Sequence[int]) -> tuple[str, SegmentConfig]:
+def segment_head(label_values: Sequence[int], objects: bool = False) -> tuple[str, SegmentConfig]:
     """Name and dimensions of the head: the pretrained "segment", or "labels" of several classes.
 
     Args:
         label_values: value of each class, background first; empty = binary.
+        objects: whether a channel learns how deep inside its object a voxel lies.
     """
     if not label_values:
-        return "segment", SegmentConfig()
+        return "segment", SegmentConfig(distance=objects)
     return "labels", SegmentConfig(classes=len(label_values))
 
 
@@ -71,7 +73,17 @@ class SegmentTask(nn.Module):
         if batch.skeleton is not None:
             terms["skeleton"] = skeleton_recall_loss(found.logits, batch.skeleton, batch.counts)
             loss = loss + SKELETON_WEIGHT * terms["skeleton"]
+        if batch.depth is not None and found.distance is not None:
+            terms["depth"] = _depth_loss(found.distance, batch.depth, batch.counts[:, None])
+            loss = loss + terms["depth"]
         return terms | {"loss": loss}
+
+
+def _depth_loss(found: Tensor, depth: Tensor, counts: Tensor) -> Tensor:
+    """Mean error inside objects and outside, each for one half. All [B, 1, Z, Y, X]."""
+    error = (found.float() - depth).abs()
+    parts = [error[(depth > 0) & counts], error[(depth == 0) & counts]]
+    return torch.stack([part.mean() for part in parts if part.numel()] or [error.sum() * 0]).mean()
 
 
 def segment_metrics(

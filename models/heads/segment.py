@@ -37,6 +37,10 @@ class SegmentHead(nn.Module):
         self.logits = nn.Conv3d(channels[0], classes, 1)
         self.coarse = nn.ModuleList(nn.Conv3d(width, classes, 1) for width in channels[1:])
         self.distance = nn.Conv3d(channels[0], 1, 1) if distance else None
+        if self.distance is not None:
+            # At nothing: a share of its step (`finetune.blend`) has the same peaks, only lower.
+            nn.init.zeros_(self.distance.weight)
+            nn.init.zeros_(self.distance.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, full: Tensor, coarse: Sequence[Tensor]) -> Segmentation:
         """Full [B, C, Z, Y, X] and the coarser maps of the same crops."""

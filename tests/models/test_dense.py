@@ -72,7 +72,7 @@ def test_gradient_reaches_every_parameter():
     model, (crop, voxel, _) = make((4, 8, 8)), inputs((8, 16, 24))
     known = torch.tensor([True, False])
     for name, parameter in model.named_parameters():  # what starts neutral passes nothing on
-        if "film" in name or "residual" in name:
+        if any(part in name for part in ("film", "residual", "distance")):
             nn.init.normal_(parameter, std=0.1)
     said = torch.randn(2, 6) * torch.tensor([[1.0], [0]])
     features = model(crop, voxel, known, said)
