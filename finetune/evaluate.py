@@ -81,6 +81,7 @@ def evaluate(
     untold = bool(first.task.structures) or not first.fine_tuned
     by_row = kind == "segment" and untold and structure is None
     samples: list[dict[str, Any]] = []
+    warned = kind != "classify"  # others are resampled, and say so
     # On disk: the pictures of a long list would fill the memory.
     with tempfile.TemporaryDirectory(prefix="luxvox-") as folder:
         for number, row in enumerate(track(rows, f"{kind} {len(rows)} rows", transient=True)):
@@ -90,6 +91,9 @@ def evaluate(
             example = load_example(
                 row, kind, weights.task.label_values, weights.task.foreground_label
             )
+            if not warned and (warning := voxel_size_warning(weights, example.voxel_size_um)):
+                print(f"warning: {row.where}: {warning}", file=sys.stderr)
+                warned = True
             try:
                 found = None if kind == "classify" else _found(weights, row, example)
                 sample = _score(weights, example, found)
@@ -186,9 +190,6 @@ def _classify(weights: TaskWeights, example: Example) -> dict[str, Any]:
             f"class {example.class_name!r}, expected one of those learnt from: "
             f"{', '.join(names)}; correct the column 'class', or take the row out"
         )
-    warning = voxel_size_warning(weights, example.voxel_size_um)
-    if warning is not None:
-        print(f"warning: {example.id}: {warning}", file=sys.stderr)
     probabilities = classify_image(weights, example.image, example.voxel_size_um)
     return {
         "class": example.class_name,

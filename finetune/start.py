@@ -97,14 +97,13 @@ def _with_head(model: DenseModel, head: str, config: HeadConfig) -> DenseModel:
     """The same model with one head more, of random numbers; logits that fit are kept."""
     heads = {**model.config.heads, head: config}
     grown = DenseModel(model.encoder.config, model.config.model_copy(update={"heads": heads}))
-    fits = _same_logits(model.config.heads.get(head), config)
+    fits, fresh = _same_logits(model.config.heads.get(head), config), grown.state_dict()
     kept = {
         n: t
         for n, t in model.state_dict().items()
-        if not n.startswith(f"heads.{head}.") or (fits and n in grown.state_dict())
+        if not n.startswith(f"heads.{head}.") or (fits and n in fresh)
     }
-    own = {n: t for n, t in grown.state_dict().items() if n not in kept}
-    grown.load_state_dict({**kept, **own}, strict=True)
+    grown.load_state_dict({**fresh, **kept}, strict=True)
     return grown
 
 

@@ -52,6 +52,11 @@ class Deconvolution(NamedTuple):
     sigma: tuple[float, float, float]
     strength: float
 
+    @property
+    def config(self) -> DeconvolutionConfig:
+        """Of Richardson-Lucy, as a restoration head keeps it."""
+        return DeconvolutionConfig(sigma=self.sigma, iterations=int(self.strength))
+
     def __call__(self, example: Example) -> NDArray[np.float32]:
         """[Z, Y, X] restored, normalised like the image; the target is not looked at."""
         if not any(self.sigma):
@@ -59,8 +64,8 @@ class Deconvolution(NamedTuple):
         if self.method == "wiener":
             given = denormalize(example.image, example.stats)
             return normalize(_wiener(given, self), example.stats)
-        config = DeconvolutionConfig(sigma=self.sigma, iterations=int(self.strength))
-        return richardson_lucy(torch.from_numpy(example.image)[None, None], config)[0, 0].numpy()
+        crop = torch.from_numpy(example.image)[None, None]
+        return richardson_lucy(crop, self.config)[0, 0].numpy()
 
 
 def fit_deconvolution(examples: Sequence[Example], method: Method) -> Deconvolution:

@@ -69,9 +69,7 @@ def first_guess(examples: Sequence[Example]) -> DeconvolutionConfig | None:
         examples: with targets.
     """
     found = fit_deconvolution(examples, "richardson_lucy")
-    if not any(found.sigma):
-        return None
-    return DeconvolutionConfig(sigma=found.sigma, iterations=int(found.strength))
+    return found.config if any(found.sigma) else None
 
 
 def restore_metrics(found: NDArray[np.float32], example: Example) -> dict[str, float]:
