@@ -87,10 +87,10 @@ class LearnedScorer:
             stats = stack_stats(cut_windows(whole, corners))
         scale = StackScale.of(whole)
         of_stack = None
-        if self.learned.model.config.measures:
+        if self.learned.model.config.measures and mode == "sweep":
             # Slice by slice: only their measures are held.
             measures = [measure_windows(scale.apply(cut_windows(s[None], corners))) for s in whole]
-            of_stack = MeasureRange.of(torch.cat(measures), mode == "sweep")
+            of_stack = MeasureRange.of(torch.cat(measures), sweep=True)
         judge = _Judge(
             self.learned,
             stack,

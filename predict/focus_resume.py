@@ -20,11 +20,11 @@ from ..configs.errors import InputError
 from ..data.save import check_out
 from .beside import beside
 from .block_marks import BlockMarks, hold_part
+from .file_state import file_state
 from .focus import JudgedRun, SliceFocus
 from .focus_stack import FocusStack
 
 _PLAN = "plan.json"
-_STATE = ("", "zarr.json", ".zattrs", "0/zarr.json", "0/.zarray")  # files that name what is there
 
 
 class JudgedSlices:
@@ -115,13 +115,7 @@ def _known(run: Path) -> str | None:
 
 def _identity(stack: FocusStack) -> list[Any]:
     """What a stack is, without reading it: its files as they stand."""
-    files = {}
-    for path in sorted(set(stack.image_paths)):
-        for name in _STATE:
-            file = Path(path, name)
-            if file.is_file():
-                state = file.stat()
-                files[str(Path(path).name) + "/" + name] = (state.st_size, state.st_mtime_ns)
+    files = {Path(path).name: file_state(path) for path in sorted(set(stack.image_paths))}
     return [stack.stack_id, stack.channel, stack.t, stack.z_index, stack.shape,
             stack.voxel_size_um, files]  # fmt: skip
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid
 from .block_output import BlockOutput
+from .file_state import file_state
 from .frame import Frame, native_frame
 from .plan_estimate import choose_block, disk_bytes, memory_bytes, try_network
 from .plan_foreground import empty_blocks
@@ -278,21 +278,7 @@ def _measure(volume: Volume) -> IntensityStats:
 
 def _identity(volume: Volume) -> list[Any]:
     """What a volume is, without reading it: shape, type, and its metadata files as they stand."""
-    files = {}
-    for level in range(len(volume.levels)):
-        for name in (
-            "",
-            "zarr.json",
-            ".zattrs",
-            ".zarray",
-            f"{level}/zarr.json",
-            f"{level}/.zarray",
-        ):
-            path = os.path.join(volume.path, name) if name else volume.path
-            if os.path.isfile(path):
-                state = os.stat(path)
-                files[name] = (state.st_size, state.st_mtime_ns)
     return [
         Path(volume.path).name, volume.shape, volume.dtype.name, volume.voxel_size_um,
-        volume.time, volume.file_channels, files,
+        volume.time, volume.file_channels, file_state(volume.path, len(volume.levels)),
     ]  # fmt: skip
