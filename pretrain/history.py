@@ -1,19 +1,9 @@
-"""What a run writes while it learns: history.jsonl, the tracker, and one progress line."""
+"""What a run writes down while it learns: history.jsonl."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 
 class History:
@@ -47,21 +37,3 @@ def read_history(path: Path) -> list[dict[str, float]]:
             break  # not of this program, and of no use for the curves
         entries.append(entry)
     return entries
-
-
-@contextmanager
-def progress_line(done: int, steps: int, shown: bool) -> Iterator[Progress]:
-    """A rich progress line with loss, crops/s, share of time waiting for data, and time left."""
-    progress = Progress(
-        TextColumn("pretrain"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TextColumn("{task.fields[rate]:.1f} crops/s"),
-        TextColumn("waiting {task.fields[waiting]:.0%}"),
-        TimeRemainingColumn(),
-        disable=not shown,
-    )
-    with progress:
-        progress.add_task("pretrain", total=steps, completed=done, loss=0.0, rate=0.0, waiting=0.0)
-        yield progress

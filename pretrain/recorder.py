@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..configs.run_folder import write_metrics
 from ..report.pretrain import write_pretrain_report
@@ -15,10 +15,8 @@ from .loop import Learner, StepReport
 from .outcome import write_weights
 from .recipe import PretrainRecipe
 from .state import BEST, Position, folder_name, gather_state, prune, write_checkpoint
+from .step_line import StepLine
 from .stop import StopRequests
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 class Recorder:
@@ -41,7 +39,7 @@ class Recorder:
         self.judge = Judge(recipe, corpus)
         self.history = History(run / "history.jsonl", start.step) if self.main else None
         self.stops = StopRequests(recipe.checkpoint.every_minutes)
-        self.line: Progress | None = None
+        self.line: StepLine | None = None
         self.best_error = start.best_error
         self.saved_step = start.step
         self.judged_step = -1
@@ -148,13 +146,9 @@ class Recorder:
         if self.history is not None:
             self.history.append(entry)
         if self.line is not None:
-            self.line.update(
-                self.line.task_ids[0],
-                completed=step,
-                loss=entry["loss"],
-                rate=self.crops / self.seconds,
-                waiting=self.waited / self.seconds,
-            )
+            rate, waiting = self.crops / self.seconds, self.waited / self.seconds
+            numbers = f"loss {entry['loss']:.3f}  {rate:.1f} crops/s  waiting {waiting:.0%}"
+            self.line.update(step, numbers)
 
     def _wants_checkpoint(self, position: Position) -> bool:
         """By steps, before the decay, by the clock, or asked for; the same answer on every rank."""

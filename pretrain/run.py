@@ -11,12 +11,12 @@ from ..data.loader import make_loader
 from .build import build_learner, make_accelerator
 from .claim import claim_run
 from .corpus import open_corpus
-from .history import progress_line
 from .loop import train
 from .outcome import architecture_of
 from .recipe import PretrainRecipe
 from .recorder import Recorder
 from .state import Position, find_latest, read_state, restore_state
+from .step_line import StepLine
 
 
 def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | int]:
@@ -68,7 +68,7 @@ def pretrain(recipe: PretrainRecipe, resume: bool = False) -> dict[str, float | 
     with (
         batches,
         recorder.stops.listening() as stops,
-        progress_line(position.step, recipe.steps, main) as recorder.line,
+        StepLine(position.step, recipe.steps, main) as recorder.line,
     ):
         reached = train(learner, recipe, batches, position, stops, recorder.after_step)
     metrics = recorder.finish(reached)

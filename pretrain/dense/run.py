@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...configs.errors import InputError
 from ...configs.run_folder import write_metrics, write_recipe
@@ -34,6 +33,7 @@ from ..state import (
     restore_state,
     write_checkpoint,
 )
+from ..step_line import StepLine
 from ..stop import StopRequests
 from .evaluate import on_real, on_simulated
 from .objective import DensePretrainModel, dense_config
@@ -58,7 +58,7 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
         resume: go on from the newest checkpoint; without one the run starts afresh.
 
     Returns:
-        What stands in metrics.json.
+        What stands in metrics.json; on other ranks than the first without what was evaluated.
 
     Raises:
         InputError: weights to start from, output folder or checkpoint are not as needed.
@@ -111,6 +111,8 @@ def pretrain_dense(recipe: DenseRecipe, resume: bool = False) -> dict[str, Any]:
         "crops_per_second": rate,
         "seconds": position.seconds,
     }
+    if not main:
+        return metrics  # the first process alone judges and writes
     with ema.swapped(bare):
         bare.eval()
         metrics |= on_simulated(bare.dense, recipe, words, accelerator.device)
@@ -181,12 +183,11 @@ def _train(
     rank, world = accelerator.process_index, accelerator.num_processes
     patch = bare.dense.encoder.config.patch
     began, first = time.monotonic(), position.step
-    history = History(run / "history.jsonl", position.step)
+    main = accelerator.is_main_process
+    history = History(run / "history.jsonl", position.step) if main else None
     stock = SceneStock(recipe.stock, recipe.seed, str(accelerator.device), recipe.workers)
     real = open_real(recipe.real, recipe.stock.crop) if recipe.real is not None else None
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-    with stock, Progress(*columns, TimeRemainingColumn()) as line:
-        task = line.add_task("dense", total=recipe.steps, completed=position.step)
+    with stock, StepLine(position.step, recipe.steps, main) as line:
         while position.step < recipe.steps and not stops.stop:
             step, started = position.step, time.monotonic()
             inputs = draw_step(recipe, stock, real, words, patch, step, rank, world)
@@ -210,9 +211,10 @@ def _train(
                 seconds=position.seconds + time.monotonic() - started,
             )
             numbers = {name: float(term.detach()) for name, term in terms.items()}
-            history.append({"step": step + 1, **numbers})
+            if history is not None:
+                history.append({"step": step + 1, **numbers})
             shown = "  ".join(f"{n} {numbers[n]:.3f}" for n in _SHOWN if n in numbers)
-            line.update(task, completed=step + 1, description=f"dense  {shown}")
+            line.update(step + 1, shown)
             stops.agree(accelerator.device)
             every = recipe.checkpoint.every_steps
             due = bool(every) and position.step % every == 0

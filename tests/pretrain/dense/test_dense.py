@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +138,25 @@ def test_a_run_writes_and_goes_on_to_the_bit(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(InputError, match="--resume"):
         pretrain_dense(plan(run, *words))
+
+
+@pytest.mark.slow
+def test_two_ranks_write_one_history_and_one_set_of_weights(tmp_path: Path) -> None:
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    words = ["dense_cpu", *SMALL, f"out={tmp_path / 'two'}", "steps=3"]
+    subprocess.run(
+        [sys.executable, *launcher, "-m", "luxvox.pretrain", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        check=True,
+        timeout=240,
+    )
+    history = [json.loads(line) for line in (tmp_path / "two" / "history.jsonl").open()]
+    assert [line["step"] for line in history] == [1, 2, 3]
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert metrics["num_processes"] == 2
+    assert "val/dice" in metrics
+    load_weights(tmp_path / "two" / "weights")
 
 
 def test_a_longer_plan_goes_on_from_before_the_decay(
