@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import fnmatch
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from ..configs.errors import InputError
 from ..configs.home import offline
-from .checkpoint import CARD, CONFIG, TENSORS, load_weights
+from .checkpoint import CARD, CONFIG, TENSORS
 from .hub_archive import is_archive, unpack
 from .hub_cache import (
+    FOCUS,
     ORIGIN,
     clear_staging,
+    count_tensors,
     has_weights,
     place,
     placed,
     read_origin,
+    staged,
     staging,
     verify,
     weights_files,
@@ -30,7 +33,7 @@ from .hub_cache import (
 from .hub_file import CutShortError, MissingFileError, Progress, RemoteFile, fetch_file
 from .hub_huggingface import fetch_repo, find_in_hub_cache
 from .hub_record import record_files
-from .hub_source import Source, is_open_to_others, is_plain, read_source
+from .hub_source import Source, is_open_to_others, is_plain, read_source, shown
 from .shard_index import INDEX, read_index
 
 _PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
@@ -81,6 +84,8 @@ def fetch(
             else:
                 out = _fetch_weights(source, folder, sha256, progress)
         except CutShortError:
+            if not staged(folder):
+                clear_staging(source.key)
             raise  # what came is kept for the next call
         except InputError:
             clear_staging(source.key)
@@ -111,28 +116,38 @@ def import_folder(path: Path, name: str | None = None) -> Path:
     while is_archive(stem) or stem.endswith(".tar"):
         stem = stem.rpartition(".")[0]
     with staging(f"import-{quote(stem, safe='')[:60].replace('%', '-')}") as folder:
-        if path.is_file():
-            shutil.rmtree(folder / "unpacked", ignore_errors=True)
-            path = _found_in(unpack(path, folder / "unpacked"), str(path))
-        origin = read_origin(path)
-        key = name or origin.get("key") or stem
-        if not is_plain(key):
-            raise InputError(f"{key!r}: no name for weights; give letters and digits with --name")
-        if wrong := [finding for finding in verify(path) if not finding.right]:
-            raise InputError(f"{path}: {wrong[0].name}: {wrong[0].words}; copy it again")
-        names = [path / file for file in origin.get("files", {})] or weights_files(path)
-        copies = [_copied(file, folder) for file in names]
-        said = {k: v for k, v in origin.items() if k not in ("key", "files")}
-        out = place(key, copies, said or {"source": str(path.absolute())})
-        clear_staging(folder.name)
-    return out
+        try:
+            if path.is_file():
+                shutil.rmtree(folder / "unpacked", ignore_errors=True)  # of one that was killed
+                path = _found_in(unpack(path, folder / "unpacked"), str(path))
+            return _placed_copy(path, folder, name, stem)
+        finally:
+            clear_staging(folder.name)
 
 
-def _copied(path: Path, folder: Path) -> Path:
+def _placed_copy(path: Path, folder: Path, name: str | None, stem: str) -> Path:
+    """Verify a folder of weights, copy its files into `folder` and place them."""
+    origin = read_origin(path)
+    key = name or origin.get("key") or stem
+    if not is_plain(key):
+        raise InputError(f"{key!r}: no name for weights; give letters and digits with --name")
+    if wrong := [finding for finding in verify(path) if not finding.right]:
+        raise InputError(f"{path}: {wrong[0].name}: {wrong[0].words}; copy it again")
+    files = {file: path / file for file in origin.get("files", {})} or weights_files(path)
+    copies = {name: _copied(file, folder / name) for name, file in files.items()}
+    said = {k: v for k, v in origin.items() if k not in ("key", "files")}
+    return place(key, copies, said or {"source": str(path.absolute())})
+
+
+def _copied(path: Path, out: Path) -> Path:
     try:
-        return Path(shutil.copyfile(path, folder / path.name))
+        out.parent.mkdir(exist_ok=True)
+        return Path(shutil.copyfile(path, out))
     except OSError as error:
-        raise InputError(f"{path}: cannot be copied into the cache ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be copied into the cache ({error.strerror}); free some space, or set "
+            "LUXVOX_HOME to another disk"
+        ) from error
 
 
 def _serves(folder: Path, sha256: str | None, only: Sequence[str]) -> bool:
@@ -156,7 +171,7 @@ def _fetch_weights(
         files = _fetch_url(source, folder, sha256, progress)
         origin["sha256"] = sha256
     try:
-        load_weights(files[0].parent)
+        count_tensors(files[CONFIG].parent)
     except InputError as error:
         raise InputError(f"{source.text}: not kept: {error}") from error
     return place(source.key, files, origin)
@@ -164,8 +179,8 @@ def _fetch_weights(
 
 def _fetch_url(
     source: Source, folder: Path, sha256: str | None, progress: Progress | None
-) -> list[Path]:
-    """Files of a weights folder, from an archive or one by one; all lie in one folder."""
+) -> dict[str, Path]:
+    """Files of a weights folder by name, from an archive or one by one; all lie in one folder."""
     url = source.place
     parts = urlsplit(url)
     name = PurePosixPath(parts.path).name
@@ -180,37 +195,56 @@ def _fetch_url(
     if is_archive(name):
         archive = fetch_file(RemoteFile(name, url, checksum), folder, progress)
         shutil.rmtree(folder / "unpacked", ignore_errors=True)
-        return weights_files(_found_in(unpack(archive, folder / "unpacked"), url))
+        try:
+            unpacked = unpack(archive, folder / "unpacked")
+        except InputError as error:
+            raise InputError(f"{shown(url)}: not kept: {error}") from error
+        return weights_files(_found_in(unpacked, shown(url)))
     if not name.endswith(".safetensors") and not parts.path.endswith("/"):
         parts = parts._replace(path=parts.path + "/")
 
-    def get(file: str, checksum: str | None = None) -> Path:
-        if file in (CONFIG, CARD):
-            (folder / file).unlink(missing_ok=True)  # of an earlier try: small, and maybe older
-        # Only the path changes, so that a signed address stays signed.
-        place = urlunsplit(parts._replace(path=urljoin(parts.path, quote(file))))
-        return fetch_file(RemoteFile(file, place, checksum), folder, progress)
+    files: dict[str, Path] = {}
 
-    files = [get(CONFIG)]
+    def get(file: str, checksum: str | None = None) -> Path:
+        place = folder / file
+        if place.name in (CONFIG, CARD):
+            place.unlink(missing_ok=True)  # of an earlier try: small, and maybe older
+        # Only the path changes, so that a signed address stays signed.
+        at = urlunsplit(parts._replace(path=urljoin(parts.path, quote(file))))
+        files[file] = fetch_file(RemoteFile(place.name, at, checksum), place.parent, progress)
+        return files[file]
+
+    get(CONFIG)
     if name.endswith(".safetensors"):
-        files.append(fetch_file(RemoteFile(TENSORS, url, checksum), folder, progress))
+        files[TENSORS] = fetch_file(RemoteFile(TENSORS, url, checksum), folder, progress)
     else:
-        files += _tensors(get, checksum)
-    try:
-        files.append(get(CARD))
-    except MissingFileError:
-        pass  # weights without a card load all the same
+        _get_tensors(get, checksum)
+        if _get_if_there(get, f"{FOCUS}/{CONFIG}"):
+            _get_tensors(get, None, f"{FOCUS}/")
+            _get_if_there(get, f"{FOCUS}/{CARD}")
+    _get_if_there(get, CARD)
     return files
 
 
-def _tensors(get: Any, checksum: str | None) -> list[Path]:
+def _get_tensors(get: Callable[..., Path], checksum: str | None, within: str = "") -> None:
     """model.safetensors, or the index and its shards; the index holds their sha256."""
     try:
-        index = get(INDEX, checksum)
+        index = get(within + INDEX, checksum)
     except MissingFileError:
-        return [get(TENSORS, checksum)]
+        get(within + TENSORS, checksum)
+        return
     _, sums = read_index(index)
-    return [index, *(get(shard, f"sha256:{digest}") for shard, digest in sorted(sums.items()))]
+    for shard, digest in sorted(sums.items()):
+        get(within + shard, f"sha256:{digest}")
+
+
+def _get_if_there(get: Callable[..., Path], name: str) -> bool:
+    """Whether the server has a file that weights may lack: a card, a focus head."""
+    try:
+        get(name)
+    except MissingFileError:
+        return False
+    return True
 
 
 def _fetch_record(
@@ -223,18 +257,19 @@ def _fetch_record(
         raise InputError(f"{source.text}: no file like {', '.join(only)}; the record has {there}")
     there = placed(source.key)
     known = read_origin(there)["files"] if there is not None else {}
-    fetched = [fetch_file(file, folder, progress) for file in chosen]
-    names = {path.name for path in fetched} | known.keys()
+    fetched = {file.name: fetch_file(file, folder, progress) for file in chosen}
+    names = fetched.keys() | known.keys()
     whole = names >= {file.name for file in files}
     origin = {"source": f"doi:10.5281/zenodo.{source.place}", "whole": whole}
-    if {CONFIG, TENSORS} <= {path.name for path in fetched}:
-        load_weights(folder)
+    if {CONFIG, TENSORS} <= fetched.keys():
+        count_tensors(folder)
     return place(source.key, fetched, origin, keep=True)
 
 
 def _found_in(folder: Path, where: str) -> Path:
     """The one weights folder in what an archive held: on top, or one below."""
-    places = [folder, *(path for path in sorted(folder.iterdir()) if path.is_dir())]
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    places = [folder] if has_weights(folder) else [folder, *below]  # a focus head lies below it
     found = [path for path in places if has_weights(path) or (path / ORIGIN).is_file()]
     if len(found) != 1:
         raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any
 from ..configs.errors import InputError
 from ..configs.home import cache_home
 from ..configs.run_folder import lock_run
-from .checkpoint import CARD, CONFIG, TENSORS, load_weights
-from .hub_source import is_plain
+from .checkpoint import CARD, CONFIG, load_weights
+from .hub_source import is_plain, is_plain_path
 from .shard_index import INDEX, sha256_of
 from .whole_folder import restore_folder, written_whole
 
 ORIGIN = "source.json"
+FOCUS = "focus"
+"""Folder inside of weights: a focus head that comes with them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def read_origin(folder: Path) -> dict[str, Any]:
     try:
         origin = json.loads(path.read_text(encoding="utf-8"))
         files = origin["files"]
-        names = all(is_plain(name.replace(" ", "_")) for name in files)
+        names = all(is_plain_path(name.replace(" ", "_")) for name in files)
         sums = all(isinstance(said["sha256"], str) for said in files.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); download or copy it again") from error
@@ -102,17 +104,24 @@ def staging(key: str) -> Iterator[Path]:
         yield folder
 
 
+def staged(folder: Path) -> bool:
+    """Whether anything has come into a folder of `staging`."""
+    return any(path.is_file() and path.name != ".lock" for path in folder.rglob("*"))
+
+
 def clear_staging(key: str) -> None:
     """Throw away what lies in `staging`."""
     shutil.rmtree(weights_home() / ".downloads" / key, ignore_errors=True)
 
 
-def place(key: str, files: Sequence[Path], origin: Mapping[str, Any], keep: bool = False) -> Path:
+def place(
+    key: str, files: Mapping[str, Path], origin: Mapping[str, Any], keep: bool = False
+) -> Path:
     """Move files into the cache as the folder of a key, all at once.
 
     Args:
         key: a plain word.
-        files: on the disk of the cache; moved.
+        files: by their names in the folder; on the disk of the cache, moved.
         origin: what else source.json says.
         keep: older files of that folder stay, where no new one has their name.
 
@@ -124,14 +133,14 @@ def place(key: str, files: Sequence[Path], origin: Mapping[str, Any], keep: bool
     """
     folder = weights_home() / key
     older = read_origin(folder).get("files", {}) if keep and folder.is_dir() else {}
-    names = {path.name for path in files}
-    sums = {name: said for name, said in older.items() if name not in names}
+    sums = {name: said for name, said in older.items() if name not in files}
     with written_whole(folder) as partial:
         for name in sums:
             _link(folder / name, partial / name)
-        for path in files:
-            sums[path.name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-            path.replace(partial / path.name)
+        for name, path in files.items():
+            sums[name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+            (partial / name).parent.mkdir(exist_ok=True)
+            path.replace(partial / name)
         text = json.dumps({"key": key, **origin, "files": sums}, indent=1, sort_keys=True)
         (partial / ORIGIN).write_text(text + "\n", encoding="utf-8")
     return folder
@@ -176,8 +185,7 @@ def verify(folder: Path) -> list[Finding]:
         found.append(Finding(name, right, words))
     if has_weights(folder) and all(finding.right for finding in found):
         try:
-            tensors, _ = load_weights(folder)
-            found.append(Finding("weights", True, f"{len(tensors)} tensors can be read"))
+            found.append(Finding("weights", True, f"{count_tensors(folder)} tensors can be read"))
         except InputError as error:
             found.append(Finding("weights", False, str(error)))
     if not found:
@@ -190,11 +198,43 @@ def has_weights(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def weights_files(folder: Path) -> list[Path]:
-    """The files of a weights folder that are kept: config, card, tensors; nothing else."""
-    names = (CONFIG, CARD, INDEX, TENSORS)
-    there = [folder / name for name in names if (folder / name).is_file()]
-    return there + [path for path in sorted(folder.glob("*.safetensors")) if path.name != TENSORS]
+def count_tensors(folder: Path) -> int:
+    """Load weights, and the focus head that may come with them; gives how many tensors there are.
+
+    Raises:
+        InputError: either cannot be loaded.
+    """
+    parts = [folder, *([folder / FOCUS] if has_weights(folder / FOCUS) else [])]
+    return sum(len(load_weights(part)[0]) for part in parts)
+
+
+def weights_names(there: Iterable[str]) -> list[str]:
+    """Which files belong to weights: config, card, tensors, and those of a focus head.
+
+    Args:
+        there: names of files in a folder or a repository, those in folders as "focus/config.json".
+    """
+    known, names = set(there), []
+    for within in ("", f"{FOCUS}/"):
+        if within + CONFIG not in known:
+            continue
+        tensors = sorted(
+            name
+            for name in known
+            if name.startswith(within)
+            and name.endswith(".safetensors")
+            and is_plain(name.removeprefix(within))
+        )
+        words = (within + name for name in (CONFIG, CARD, INDEX))
+        names += [*(name for name in words if name in known), *tensors]
+    return names
+
+
+def weights_files(folder: Path) -> dict[str, Path]:
+    """The files of a weights folder that are kept, by their names in it; nothing else."""
+    there = [*folder.glob("*"), *folder.glob(f"{FOCUS}/*")]
+    names = weights_names(path.relative_to(folder).as_posix() for path in there if path.is_file())
+    return {name: folder / name for name in names}
 
 
 def _link(source: Path, target: Path) -> None:

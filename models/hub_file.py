@@ -133,7 +133,7 @@ def _download(
                 if idle >= TRIES:
                     raise CutShortError(
                         f"{shown(url)}: no way to get it whole, {furthest} bytes came "
-                        f"({_reason(error)}); check the network and the proxy, then run the same "
+                        f"({reason(error)}); check the network and the proxy, then run the same "
                         "command again: it goes on from there"
                     ) from error
                 time.sleep(_PAUSE * 2**idle / 2)
@@ -242,10 +242,14 @@ def _version(reply: requests.Response) -> str:
     return tag if tag and not tag.startswith("W/") else reply.headers.get("Last-Modified", "")
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The innermost cause, which says most, in few words."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
+    inner: object = error
+    while isinstance(inner, BaseException):  # urllib3 keeps the cause of its errors as `reason`
+        error = inner
+        inner = error.args[0] if error.args else None
+        if not isinstance(inner, BaseException):
+            inner = getattr(error, "reason", None)
     return f"{type(error).__name__.removeprefix('_')}: {one_line(error)}"[:160]
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import InputError
 from ..configs.explain import one_line
-from .checkpoint import CARD, CONFIG, TENSORS, load_weights
-from .hub_cache import weights_files
+from .checkpoint import CARD, CONFIG, TENSORS
+from .hub_cache import FOCUS, count_tensors, weights_files, weights_names
 from .hub_file import CutShortError
-from .hub_source import Source, is_plain
-from .shard_index import INDEX, sha256_of
+from .hub_source import Source
+from .shard_index import sha256_of
 from .shards import join_shards
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _FRONT = (
 )
 
 
-def fetch_repo(source: Source, folder: Path) -> tuple[list[Path], str]:
+def fetch_repo(source: Source, folder: Path) -> tuple[dict[str, Path], str]:
     """Download the weights of a model on the hub.
 
     Args:
@@ -36,7 +36,7 @@ def fetch_repo(source: Source, folder: Path) -> tuple[list[Path], str]:
         folder: where they are put; what an interrupted call left there is used.
 
     Returns:
-        The files, each compared with the checksum that the hub keeps, and the commit.
+        The files by name, each compared with the checksum that the hub keeps, and the commit.
 
     Raises:
         InputError: no such model or revision, no permission, no network, no safetensors in it (a
@@ -64,7 +64,7 @@ def fetch_repo(source: Source, folder: Path) -> tuple[list[Path], str]:
                 f"{source.text}: {name} has not the checksum that the hub gives; it was thrown "
                 "away; run the same command again"
             )
-    return [folder / name for name in wanted], str(info.sha)
+    return {name: folder / name for name in wanted}, str(info.sha)
 
 
 def find_in_hub_cache(source: Source) -> Path | None:
@@ -78,7 +78,7 @@ def find_in_hub_cache(source: Source) -> Path | None:
         )
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
-    for path in weights_files(Path(folder)):
+    for path in weights_files(Path(folder)).values():
         blob = path.resolve().name  # large files lie there under their sha256
         if len(blob) == 64 and sha256_of(path) != blob:
             raise InputError(
@@ -101,14 +101,12 @@ def push_folder(folder: Path, repo: str, private: bool = False) -> str:
     Raises:
         InputError: weights that cannot be read, no permission, no network.
     """
-    load_weights(folder)
+    count_tensors(folder)
     with tempfile.TemporaryDirectory() as temporary:
         ready = Path(temporary) / "weights"
-        ready.mkdir()
-        for path in weights_files(folder):
-            shutil.copyfile(path, ready / path.name)
-        if not (ready / TENSORS).is_file():
-            join_shards(ready)
+        _copy_joined(folder, ready)
+        if (folder / FOCUS / CONFIG).is_file():
+            _copy_joined(folder / FOCUS, ready / FOCUS)
         card = ready / CARD
         words = card.read_text(encoding="utf-8") if card.is_file() else ""
         if not words.startswith("---"):
@@ -133,10 +131,19 @@ def _api() -> HfApi:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
+def _copy_joined(folder: Path, out: Path) -> None:
+    """Copy weights without what lies in folders; shards become one file."""
+    out.mkdir()
+    for path in (path for name, path in weights_files(folder).items() if "/" not in name):
+        shutil.copyfile(path, out / path.name)
+    if not (out / TENSORS).is_file():
+        join_shards(out)
+
+
 def _wanted(names: list[str], source: Source) -> list[str]:
-    """Config, card and tensors at the top of a repository; its other files are left there."""
-    tensors = [name for name in names if name.endswith(".safetensors") and is_plain(name)]
-    if CONFIG not in names or not tensors:
+    """Config, card and tensors of a repository, and of its focus head; other files stay there."""
+    wanted = weights_names(names)
+    if CONFIG not in wanted or not any(name.endswith(".safetensors") for name in wanted):
         pickles = [
             name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl"))
         ]
@@ -144,7 +151,7 @@ def _wanted(names: list[str], source: Source) -> list[str]:
         raise InputError(
             f"{source.text}: expected {CONFIG} and {TENSORS}, found {held}; not luxvox weights"
         )
-    return [name for name in (CONFIG, CARD, INDEX) if name in names] + tensors
+    return wanted
 
 
 def _is_right(path: Path, entry: Any) -> bool:

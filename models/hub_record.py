@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ..configs.errors import InputError
 from ..configs.explain import one_line
-from .hub_file import CutShortError, RemoteFile
+from .hub_file import CutShortError, RemoteFile, reason
 from .hub_source import is_plain
 
 API = "https://zenodo.org/api/records"
@@ -39,7 +39,7 @@ def record_files(number: str) -> list[RemoteFile]:
         files = [_file(number, entry) for entry in reply.json()["files"]]
     except requests.RequestException as error:
         raise CutShortError(
-            f"{where}: Zenodo cannot be asked ({one_line(error)[:160]}); check the network and the "
+            f"{where}: Zenodo cannot be asked ({reason(error)}); check the network and the "
             "proxy, or use luxvox weights import"
         ) from error
     except (KeyError, TypeError, ValueError) as error:

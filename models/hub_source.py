@@ -91,6 +91,12 @@ def is_plain(name: str) -> bool:
     return _PLAIN.fullmatch(name) is not None and ".." not in name
 
 
+def is_plain_path(name: str) -> bool:
+    """Whether a name is safe as that of a file in a folder, or in a folder of that."""
+    parts = name.split("/")
+    return len(parts) <= 2 and all(is_plain(part) for part in parts)
+
+
 def is_open_to_others(url: str) -> bool:
     """Whether others on the way could change what is sent: http, not on this machine."""
     parts = urlsplit(url)

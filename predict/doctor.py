@@ -25,6 +25,7 @@ EXTRAS = {
     "dask": ("distributed",),
     "napari": ("napari", "PySide6"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "bioimageio": ("bioimageio.core", "onnx", "onnxscript", "onnxruntime"),
 }
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "monai", "timm", "transformers", "accelerate", "zarr",

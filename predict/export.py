@@ -7,7 +7,9 @@ structure, are part of the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from .task_weights import DenseWeights, Task, TaskWeights, open_dense
 Triple = tuple[int, int, int]
 
 SUFFIXES = (".pt2", ".onnx")
+OPSET = 18  # of ONNX: the oldest that torch writes without converting
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")  # the extra [export]
 _TOLERANCE = 1e-3  # of the largest answer; float32 in another order of sums
 
@@ -111,7 +114,8 @@ def export(
         RuntimeError: the answers differ.
     """
     out = Path(out)
-    _check(out, overwrite)
+    check_place(out, SUFFIXES, overwrite)
+    _check_extra(out)
     loaded = open_dense(weights)
     module = _module(loaded, part, structure)
     sides = size or loaded.tile
@@ -124,13 +128,7 @@ def export(
         program = torch.export.export(module, inputs)
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
-        answer = _write(program, partial)(*inputs)
-        difference = float((answer - wanted).abs().max() / wanted.abs().max().clamp(min=1e-9))
-        if difference > _TOLERANCE:
-            raise RuntimeError(
-                f"{out}: the file's answer differs from the model's by {difference:.1e} of the "
-                "largest; it was not kept"
-            )
+        difference = compare(write_program(program, partial)(*inputs), wanted, out)
         partial.replace(out)
         about = json.dumps(_about(loaded, module, inputs, wanted), indent=2) + "\n"
         out.with_suffix(out.suffix + ".json").write_text(about, encoding="utf-8")
@@ -141,11 +139,34 @@ def export(
     return difference
 
 
-def _check(out: Path, overwrite: bool) -> None:
-    if out.suffix not in SUFFIXES:
-        raise InputError(f"{out}: expected a name in {' or '.join(SUFFIXES)}")
+def check_place(out: Path, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Refuse a name with another ending, and a file that stands there.
+
+    Raises:
+        InputError: either.
+    """
+    if out.suffix not in suffixes:
+        raise InputError(f"{out}: expected a name in {' or '.join(suffixes)}")
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; choose another name, or add --overwrite")
+
+
+def compare(answer: Tensor, wanted: Tensor, out: Path) -> float:
+    """Largest difference between a file's answer and the model's, over the largest answer.
+
+    Raises:
+        RuntimeError: it is more than float32 in another order of sums gives.
+    """
+    difference = float((answer - wanted).abs().max() / wanted.abs().max().clamp(min=1e-9))
+    if difference > _TOLERANCE:
+        raise RuntimeError(
+            f"{out}: the file's answer differs from the model's by {difference:.1e} of the "
+            "largest; it was not kept"
+        )
+    return difference
+
+
+def _check_extra(out: Path) -> None:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if out.suffix == ".onnx" and missing:
         raise InputError(
@@ -164,15 +185,18 @@ def _module(loaded: DenseWeights, part: str | None, structure: str | None) -> nn
     return ExportedTask(loaded.told(task, structure).asked(structure)).eval()
 
 
-def _write(program: torch.export.ExportedProgram, path: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    """Write the file; gives what runs it as it lies on disk."""
+def write_program(program: torch.export.ExportedProgram, path: Path) -> Callable[..., Tensor]:
+    """Write a file in .pt2 or .onnx.
+
+    Returns:
+        What runs the file as it lies on disk: tensors in, the answer out.
+    """
     if path.suffix == ".pt2":
         torch.export.save(program, path)
         module = torch.export.load(path).module()
         return lambda *inputs: module(*inputs).detach()
-    from importlib import import_module
-
-    torch.onnx.export(program, f=str(path), external_data=False, verbose=False)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # what it leaves unfolded is no concern
+    torch.onnx.export(program, f=str(path), external_data=False, verbose=False, opset_version=OPSET)
     session = import_module("onnxruntime").InferenceSession(
         path, providers=["CPUExecutionProvider"]
     )

@@ -14,10 +14,12 @@ from pathlib import Path
 from ..configs.errors import InputError
 from ..configs.home import offline
 from ..models.catalog import SHIPPED, find_folder, find_weights
-from ..models.checkpoint import CONFIG
+from ..models.checkpoint import CONFIG, load_weights
 from ..models.hub import fetch, import_folder
 from ..models.hub_archive import is_archive, unpack
 from ..models.hub_cache import (
+    FOCUS,
+    Finding,
     copy_folder,
     has_weights,
     placed,
@@ -83,7 +85,7 @@ def download_command(
 
 
 def verify_command(names: Sequence[str]) -> bool:
-    """Compare weights with their checksums and load them; True where all is right.
+    """Compare weights with their checksums, build and fill the models; True where all is right.
 
     Args:
         names: folders, names, sources in the cache; () = all that ship and all in the cache.
@@ -94,7 +96,10 @@ def verify_command(names: Sequence[str]) -> bool:
     right = True
     for name in names or [*SHIPPED, *placed_keys()]:
         folder = find_weights(name) if name in SHIPPED else _find(name)
-        for finding in verify(folder):
+        findings = verify(folder)
+        if has_weights(folder) and all(finding.right for finding in findings):
+            findings.append(_filled(folder))
+        for finding in findings:
             print(f"{name}: {finding.name}: {'' if finding.right else 'WRONG: '}{finding.words}")
             right = right and finding.right
     if not names and not (SHIPPED or placed_keys()):
@@ -134,6 +139,23 @@ def push_command(name: str, repo: str, private: bool = False) -> None:
     if offline():
         raise InputError(f"hf:{repo}: the network is off (HF_HUB_OFFLINE or LUXVOX_OFFLINE)")
     print(f"{push_folder(folder, repo, private)}\nload it as hf:{repo}")
+
+
+def _filled(folder: Path) -> Finding:
+    """Build what config.json describes and fill it, as every use does: no tensor may be missing."""
+    from .focus_encoders import load_quality
+    from .focus_weights import KIND, load_learned
+    from .model import load
+
+    architecture = load_weights(folder)[1].get("architecture")
+    kind = architecture.get("kind") if isinstance(architecture, dict) else None
+    try:
+        {KIND: load_learned, "quality": load_quality}.get(str(kind), load)(folder)
+        if has_weights(folder / FOCUS):
+            load_learned(folder)
+    except InputError as error:
+        return Finding("model", False, str(error))
+    return Finding("model", True, "all tensors fit")
 
 
 def _find(name: str) -> Path:

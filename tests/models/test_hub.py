@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -25,16 +26,16 @@ from .loopback import Loopback
 
 
 def _serve(server: Loopback, folder: Path, at: str = "/toy/") -> str:
-    for path in folder.iterdir():
-        server.files[at + path.name] = path.read_bytes()
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        server.files[at + path.relative_to(folder).as_posix()] = path.read_bytes()
     return server.url + at
 
 
 def _archive(folder: Path, inside: str = "toy/") -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as held:
-        for path in folder.iterdir():
-            held.write(path, inside + path.name)
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            held.write(path, inside + path.relative_to(folder).as_posix())
     return out.getvalue()
 
 
@@ -100,7 +101,7 @@ def test_an_archive_needs_its_checksum_to_be_the_one_given(server: Loopback, wei
 
 def test_an_evil_archive_is_refused(server: Loopback, weights: Path) -> None:
     server.files["/w.zip"] = _archive(weights, "../../")
-    with pytest.raises(InputError, match="leads out of the folder"):
+    with pytest.raises(InputError, match=r"^http.*w\.zip: not kept: .*leads out of the folder"):
         fetch(f"{server.url}/w.zip")
     assert not [path for path in weights_home().parent.rglob("*") if path.is_file()]
 
@@ -254,11 +255,68 @@ def test_a_folder_and_an_archive_are_imported_under_a_name(
             import_folder(path, name)
 
 
+def test_a_full_disk_leaves_nothing_of_an_import(
+    server: Loopback, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(InputError, match=r"No space left on device\); free some space"):
+        import_folder(weights)
+    assert not [path for path in weights_home().rglob("*") if path.is_file()]
+
+
+def test_where_nothing_came_nothing_is_left(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_file, "TRIES", 1)
+    for source in ("http://127.0.0.1:9/w/", "http://127.0.0.1:9/w.zip"):
+        with pytest.raises(InputError, match="Connection refused"):
+            fetch(source)
+    assert not [path for path in weights_home().rglob("*") if path.is_file()]
+
+
 def test_an_evil_list_of_files_is_refused(server: Loopback, weights: Path) -> None:
     said = {"key": "toy", "files": {"../x": {"sha256": "0"}}}
     (weights / ORIGIN).write_text(json.dumps(said))
     with pytest.raises(InputError, match="no list of files that luxvox wrote"):
         import_folder(weights)
+
+
+@pytest.mark.parametrize("way", ["folder", "shards", "archive", "flat archive", "import"])
+def test_a_focus_head_comes_with_the_weights(
+    server: Loopback, with_head: Path, tmp_path: Path, way: str
+) -> None:
+    if way == "folder":
+        folder = fetch(_serve(server, with_head))
+    elif way == "shards":
+        write_shards(with_head, tmp_path / "cut", max_bytes=3000, dtype=torch.float32)
+        write_shards(with_head / "focus", tmp_path / "cut" / "focus", dtype=torch.float32)
+        folder = fetch(_serve(server, tmp_path / "cut"))
+    elif way == "import":
+        folder = import_folder(with_head)
+    else:
+        server.files["/w.zip"] = _archive(with_head, "" if "flat" in way else "toy/")
+        folder = fetch(f"{server.url}/w.zip")
+    assert load_weights(folder / "focus")[0]["c"].sum() == 5
+    assert load_weights(folder)[0].keys() == {"a", "b"}
+    findings = {finding.name: finding for finding in verify(folder)}
+    assert "focus/config.json" in findings
+    assert findings["weights"].words.startswith("3 tensors")
+    again = import_folder(copy_folder(folder, tmp_path / "stick"), "again")
+    assert (again / "focus" / "config.json").is_file()
+    (again / "focus" / "README.md").write_text("other")
+    assert [f.name for f in verify(again) if not f.right] == ["focus/README.md"]
+
+
+def test_a_pickle_posing_as_the_head_is_refused(server: Loopback, with_head: Path) -> None:
+    url = _serve(server, with_head)
+    server.files["/toy/focus/model.safetensors"] = pickle.dumps(_Evil())
+    with pytest.raises(InputError, match="no safetensors file"):
+        fetch(url)
+    assert not placed_keys()
+    assert not Path("evil").exists()
 
 
 def test_two_processes_do_not_write_the_same_download(server: Loopback, weights: Path) -> None:

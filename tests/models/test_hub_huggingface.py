@@ -119,9 +119,22 @@ def test_no_network_is_one_line(hub: Loopback, monkeypatch: pytest.MonkeyPatch) 
         fetch("hf:lab/toy@v1")
 
 
-def test_a_push_uploads_one_file_config_and_card_with_its_tags(
-    hub: Loopback, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_focus_head_comes_with_the_weights(hub: Loopback, with_head: Path) -> None:
+    files = {
+        path.relative_to(with_head).as_posix(): path.read_bytes()
+        for path in with_head.rglob("*")
+        if path.is_file()
+    }
+    publish(hub, files | {"other/config.json": b"{}", "focus/notes.txt": b"not ours"})
+    folder = fetch("hf:lab/toy@v1")
+    assert load_weights(folder / "focus")[0].keys() == {"c"}
+    assert read_origin(folder)["files"].keys() == files.keys()
+    assert not (folder / "other").exists()
+
+
+@pytest.fixture
+def commits(hub: Loopback, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was pushed to lab/mine so far, as huggingface_hub sends it."""
     monkeypatch.setenv("HF_TOKEN", "made-up")
     commits: list[str] = []
 
@@ -154,14 +167,24 @@ def test_a_push_uploads_one_file_config_and_card_with_its_tags(
             200, {}, json.dumps({"id": "lab/mine", "sha": COMMIT, "siblings": []}).encode()
         ),
     }  # fmt: skip
-    write_shards(weights, tmp_path / "cut", max_bytes=3000)
-    assert push_folder(tmp_path / "cut", "lab/mine").endswith(f"/lab/mine/commit/{COMMIT}")
-    lines = [json.loads(line) for line in commits[0].splitlines()]
-    sent = {
+    return commits
+
+
+def sent_files(commit: str) -> dict[str, bytes]:
+    lines = [json.loads(line) for line in commit.splitlines()]
+    return {
         line["value"]["path"]: base64.b64decode(line["value"]["content"])
         for line in lines
         if line["key"] == "file"
     }
+
+
+def test_a_push_uploads_one_file_config_and_card_with_its_tags(
+    commits: list[str], weights: Path, tmp_path: Path
+) -> None:
+    write_shards(weights, tmp_path / "cut", max_bytes=3000)
+    assert push_folder(tmp_path / "cut", "lab/mine").endswith(f"/lab/mine/commit/{COMMIT}")
+    sent = sent_files(commits[0])
     assert set(sent) == {"config.json", "model.safetensors", "README.md"}
     assert b"pytorch_model_hub_mixin" in sent["README.md"]
     assert sent["config.json"] == (weights / "config.json").read_bytes()
@@ -169,6 +192,16 @@ def test_a_push_uploads_one_file_config_and_card_with_its_tags(
         (tmp_path / "back").mkdir(exist_ok=True)
         (tmp_path / "back" / name).write_bytes(content)
     assert load_weights(tmp_path / "back")[0].keys() == {"a", "b"}
+
+
+def test_a_push_takes_the_focus_head_with_it(commits: list[str], with_head: Path) -> None:
+    (with_head / "optimiser.bin").write_bytes(b"private")
+    push_folder(with_head, "lab/mine")
+    sent = sent_files(commits[0])
+    names = ("config.json", "model.safetensors", "README.md")
+    assert set(sent) == {*names, *(f"focus/{name}" for name in names)}
+    head = (with_head / "focus" / "model.safetensors").read_bytes()
+    assert sent["focus/model.safetensors"] == head
 
 
 def test_a_push_without_permission_is_one_line(

@@ -76,24 +76,35 @@ def test_the_encoder_alone(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["encoder", None])
-def test_onnx_answers_as_the_model_does(run: Path, tmp_path: Path, part: str | None) -> None:
+@pytest.mark.parametrize(
+    ("part", "size"), [("encoder", SIZE), (None, SIZE), (None, (16, 24, 40)), (None, (9, 16, 20))]
+)
+def test_onnx_answers_as_the_model_does(
+    run: Path, tmp_path: Path, part: str | None, size: tuple[int, int, int]
+) -> None:
+    """Sides of whole patches and others; each file takes crops of its one size."""
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name, reason="the extra [export] is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
     out = tmp_path / "x.onnx"
-    assert export(run, out, part=part) < 1e-3
-    crop, size = torch.randn(1, 1, *SIZE), torch.tensor([[3.0, 1.5, 1.5]])
+    assert export(run, out, part=part, size=size) < 1e-3
+    crop, voxels = torch.randn(1, 1, *size), torch.tensor([[3.0, 1.5, 1.5]])
     session = runtime.InferenceSession(out, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
-    found = session.run(None, {names[0]: crop.numpy(), names[1]: size.numpy()})[0]
+
+    def asked(crop: torch.Tensor) -> np.ndarray:
+        return session.run(None, {names[0]: crop.numpy(), names[1]: voxels.numpy()})[0]
+
     if part == "encoder":
         with torch.no_grad():
             encoder = open_dense(run).model.encoder
-            wanted = encoder(crop, size, torch.tensor([True])).tokens
+            wanted = encoder(crop, voxels, torch.tensor([True])).tokens
     else:
-        wanted = answer(run, crop, size, True)
-    assert np.allclose(found, wanted.numpy(), atol=1e-4)
+        wanted = answer(run, crop, voxels, True)
+        assert wanted.shape == (1, 3, *size)
+    assert np.allclose(asked(crop), wanted.numpy(), atol=1e-4)
+    with pytest.raises(Exception, match="invalid dimensions"):
+        asked(torch.randn(1, 1, 8, 8, 8))
 
 
 def test_what_cannot_be_exported_is_said_in_one_line(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import load_file, save_file
 
 import luxvox
 from luxvox.__main__ import run_command
 from luxvox.models import hub_file
-from luxvox.models.checkpoint import CONFIG_KEYS, save_weights
+from luxvox.models.checkpoint import load_weights
 from luxvox.predict.model import Model
 
 from .small_model import save_small
@@ -23,11 +23,10 @@ from .small_model import save_small
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, online: None) -> Path:
-    """Weights that hold one tensor, and an empty cache."""
+    """Small weights, and an empty cache."""
     monkeypatch.setenv("LUXVOX_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(hub_file, "_PAUSE", 0.0)
-    config = dict.fromkeys(CONFIG_KEYS, "x") | {"structures": ["vessels", "axons"]}
-    return save_weights(tmp_path / "toy", {"a": torch.ones(9)}, config, "# toy\n")
+    return save_small(tmp_path / "toy")
 
 
 def test_imported_weights_are_listed_found_verified_and_copied(
@@ -38,7 +37,7 @@ def test_imported_weights_are_listed_found_verified_and_copied(
     assert run_command(["weights", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["mine"]["state"] == "cached"
-    assert "vessels, axons" in rows["mine"]["about"]
+    assert "MB, none" in rows["mine"]["about"]
     assert rows["lsmfm-data"]["about"] == "doi:10.5281/zenodo.20149070"
     assert run_command(["weights", "list", "min*"]) == 0
     assert capsys.readouterr().out.startswith("mine  cached")
@@ -48,10 +47,25 @@ def test_imported_weights_are_listed_found_verified_and_copied(
     assert run_command(["weights", "download", "mine", "--to", str(tmp_path / "stick")]) == 0
     assert (tmp_path / "stick" / "model.safetensors").is_file()
     assert run_command(["weights", "verify"]) == 0
-    assert "mine: weights: 1 tensors can be read" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"mine: weights: {len(load_weights(toy)[0])} tensors can be read" in shown
+    assert "mine: model: all tensors fit" in shown
+    assert "luxvox-tiny: model: all tensors fit" in shown
     (folder / "config.json").write_text("{}")
     assert run_command(["weights", "verify", "mine"]) == 1
     assert "config.json: WRONG" in capsys.readouterr().out
+
+
+def test_a_head_without_its_encoder_is_found_out(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file(toy / "model.safetensors")
+    heads = {name: tensor for name, tensor in tensors.items() if not name.startswith("encoder.")}
+    save_file(heads, toy / "model.safetensors")
+    assert run_command(["weights", "verify", str(toy)]) == 1
+    shown = capsys.readouterr().out
+    assert "model: WRONG" in shown
+    assert "lacks encoder." in shown
 
 
 def test_an_archive_is_unpacked_in_a_place_of_the_users(
