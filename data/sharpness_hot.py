@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import product
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,6 +26,8 @@ _LOWER_QUARTERS = 0.607
 """Root mean square of the lower three quarters of absolute standard normal numbers."""
 _MOST_HOT = 5e-4
 """Share of pixels; what is more frequent is an image."""
+_ALL = [(y, x) for y, x in product((-1, 0, 1), repeat=2) if y or x]
+_BESIDE = [(-1, 0), (0, -1), (0, 1), (1, 0)]
 BEAD = 2
 """Pixels from the middle of a smoothed hot pixel to its edge."""
 
@@ -34,38 +39,30 @@ def hot_pixels(plane: Tensor) -> tuple[Tensor, Tensor]:
     what a lens has blurred before the noise came is not.
     """
     padded = F.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    high, wide = plane.shape
-    around = [
-        padded[1 + dy : 1 + dy + high, 1 + dx : 1 + dx + wide]
-        for dy in (-1, 0, 1)
-        for dx in (-1, 0, 1)
-        if dy or dx
-    ]
-    # Second highest neighbour: two hot pixels may touch, but no lens makes a point of two.
-    highest, second, lowest = around[0], torch.full_like(plane, -torch.inf), around[0]
-    for neighbour in around[1:]:
-        second = torch.maximum(second, torch.minimum(highest, neighbour))
-        highest = torch.maximum(highest, neighbour)
-        lowest = torch.minimum(lowest, neighbour)
     spread = _typical_step(plane, 1)
-    excess = plane - lowest
+    excess = plane - _over_nine(padded, torch.minimum)
     # Without noise (rendered, thresholded images) single pixels may be all there is.
-    bright = (excess > _HOT_SPREADS * spread) & (spread > 0)
-    single = bright & (second - lowest < _HOT_NEIGHBOURS * excess)
+    bright = (excess > _HOT_SPREADS * spread).nonzero(as_tuple=True)
+    single = torch.zeros_like(plane, dtype=torch.bool)
+    if spread > 0:
+        # Second highest neighbour: two hot pixels may touch, but no lens makes a point of two.
+        second = _neighbours(padded, bright, _ALL).topk(2, 0).values[1]
+        high = excess[bright]
+        single[bright] = second - (plane[bright] - high) < _HOT_NEIGHBOURS * high
     # A Gaussian that gives neighbouring noise the correlation r leaves r^2 to a neighbour.
     alike = max(0.0, 1 - (spread / max(_typical_step(plane, 4), 1e-30)) ** 2)
     if alike < _LEAST_ALIKE:
         return single, torch.zeros_like(single)
     limit = min(_SMOOTHED_NEIGHBOURS * alike**2, _MOST_SMOOTHED)
     floor = plane.median()
-    nearest = torch.stack([around[place] for place in (1, 3, 4, 6)]).mean(
-        0
-    )  # up, left, right, down
-    peak = (plane >= highest) & (plane - floor > _HOT_SPREADS * spread)
-    sharp = nearest - floor < limit * (plane - floor)
+    peak = (plane >= _over_nine(padded, torch.maximum)) & (plane - floor > _HOT_SPREADS * spread)
+    at = peak.nonzero(as_tuple=True)
+    nearest = _neighbours(padded, at, _BESIDE).mean(0)
+    sharp = nearest - floor < limit * (plane[at] - floor)
     if float((plane >= plane.max()).sum()) > 1:  # cut off at the top: it has no peak any more
-        sharp |= (plane >= plane.max()) & (_beyond(plane) - floor < _NOTHING_SPREADS * spread)
-    peak &= sharp | single
+        empty = _beyond(plane)[at] - floor < _NOTHING_SPREADS * spread
+        sharp |= (plane[at] >= plane.max()) & empty
+    peak[at] = sharp | single[at]
     return single, peak if float(peak.float().mean()) < _MOST_HOT else torch.zeros_like(peak)
 
 
@@ -88,8 +85,11 @@ def unchanged(least: Tensor, most: Tensor, step: float, count: int) -> Tensor:
 
 def around(middles: Tensor) -> Tensor:
     """[Y, X] bool -> the same, and all within `BEAD` pixels of what is set."""
-    wide = F.max_pool2d(middles[None, None].float(), 2 * BEAD + 1, 1, BEAD)
-    return wide[0, 0] > 0
+    rows, columns = middles.nonzero(as_tuple=True)
+    wide = torch.zeros_like(middles)
+    for y, x in product(range(-BEAD, BEAD + 1), repeat=2):
+        wide[(rows + y).clamp(0, wide.shape[0] - 1), (columns + x).clamp(0, wide.shape[1] - 1)] = 1
+    return wide
 
 
 def mend(slices: Tensor, hot: Tensor, reach: int = 1) -> Tensor:
@@ -113,6 +113,19 @@ def mend(slices: Tensor, hot: Tensor, reach: int = 1) -> Tensor:
     mended = slices.clone()
     mended[:, y, x] = torch.stack(around).median(0).values
     return mended
+
+
+def _over_nine(padded: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """[Y + 2, X + 2] -> [Y, X], of each pixel and its eight neighbours."""
+    rows = join(join(padded[:-2], padded[1:-1]), padded[2:])
+    return join(join(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+
+def _neighbours(
+    padded: Tensor, at: tuple[Tensor, ...], offsets: Sequence[tuple[int, int]]
+) -> Tensor:
+    """[Y + 2, X + 2], rows and columns [K] of pixels -> their neighbours [N, K]."""
+    return torch.stack([padded[at[0] + 1 + dy, at[1] + 1 + dx] for dy, dx in offsets])
 
 
 def _beyond(plane: Tensor) -> Tensor:

@@ -23,10 +23,10 @@ SHIPPED: Mapping[str, Mapping[str, str]] = {
         "README.md": "3e301cf387d4b43408ffec7e3830b1a428181b33e4c2ea90fee0504d8d958489",
         "config.json": "ac6c00e42f7629a4092cb90a75af66169f3eae2e9d2412253becb2de45a93ca6",
         "model.safetensors": "51f5c28834cb9160919da66a3008c02008770431f2f781fa814fd05659c0b3cf",
-        "focus/README.md": "6574474d3c8bfda1c002fa62e7873d43bce86b76e40735043e67a3f99480c14b",
-        "focus/config.json": "7dfde3ef9367b1ab062639289084023d0388cca29678c93414c4b64eac0f1abe",
+        "focus/README.md": "747844c92308922fa4509b9868d0e97b2c4ff35dc766f0c53520444fcf4616de",
+        "focus/config.json": "5baf252f13a77c00b6d552efc051d4966a80109488b0c74ff67239c81159f789",
         "focus/model.safetensors": (
-            "6bbedae6db4f92ed975915ed7b6361a6dfaa352611a233b76c3ddea05912a6c1"
+            "4d2f844b9e2b63e8413c4ac28d2a5abdef2dcf1ad5803e2f566bbb8093f62f73"
         ),
     },
 }

@@ -82,10 +82,12 @@ class FocusFeatures(NamedTuple):
 
     pooled: [B, Z, T, W], means over foreground.
     gate: [B, Z, T, 8, 8] logits of foreground.
+    strange: [B, Z, T], see `focus_strange`; 0 of a head that does not know.
     """
 
     pooled: Tensor
     gate: Tensor
+    strange: Tensor
 
 
 class FocusAnswer(NamedTuple):
@@ -95,6 +97,7 @@ class FocusAnswer(NamedTuple):
     tiles: [B, Z, T] expected of tiles.
     empty: [B, Z] probability that a slice shows nothing.
     weights: [B, Z, T] by which tiles count, 1 in sum.
+    strange: [B, Z], mean over tiles; above 1 the rest is not to be believed.
     logits: [B, Z, K] of the levels; None of a regression. tile_logits: [B, Z, T, K], the same.
     """
 
@@ -103,5 +106,6 @@ class FocusAnswer(NamedTuple):
     tiles: Tensor
     empty: Tensor
     weights: Tensor
+    strange: Tensor
     logits: Tensor | None
     tile_logits: Tensor | None

@@ -57,7 +57,7 @@ class FocusRegressor(nn.Module):
         tiles = torch.asinh(_COMPRESSION * given.tiles).flatten(0, 2)[:, None]
         pooled = F.gelu(self.reduce(self.encoder(tiles))).unflatten(0, given.tiles.shape[:3])
         gate = self.gate(pooled)[..., None].expand(-1, -1, -1, CELLS, CELLS)
-        return FocusFeatures(pooled, gate)
+        return FocusFeatures(pooled, gate, torch.zeros_like(gate[..., 0, 0]))
 
     def answer(self, found: FocusFeatures) -> FocusAnswer:
         """Put tiles together; slices know nothing of each other."""
@@ -72,6 +72,7 @@ class FocusRegressor(nn.Module):
             tiles=tiles,
             empty=1 - seen.amax(-1),
             weights=weights,
+            strange=found.strange.mean(-1),
             logits=None,
             tile_logits=None,
         )

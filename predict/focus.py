@@ -62,6 +62,21 @@ ScoreRun = Callable[[Tensor, Sequence[int]], Sequence[SliceFocus]]
 """Slices [S, Y, X] in the file's units, and their places in the stack -> one answer each."""
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What is known of a stack before its slices are judged. K slices.
+
+    Attributes:
+        slices: [K, Y, X] float32 in the file's units, at most `SURVEYED`, evenly spread over z.
+        places: [K] of them in the stack, rising.
+        survey: of these slices.
+    """
+
+    slices: Tensor
+    places: Sequence[int]
+    survey: Survey
+
+
 class Scorer(Protocol):
     """Learned scores in place of the classical default. The gate comes before it in any case."""
 
@@ -75,11 +90,11 @@ class Scorer(Protocol):
         """Names its calibration; "" where there is none."""
         ...
 
-    def begin(self, sample: Tensor, stack: FocusStack, stain: str | None, mode: Mode) -> ScoreRun:
+    def begin(self, sample: Sample, stack: FocusStack, stain: str | None, mode: Mode) -> ScoreRun:
         """Get ready for a stack.
 
         Args:
-            sample: [K, Y, X] float32, slices evenly spread over z, at most 33.
+            sample: some slices, and what the survey of them says.
             stack: to know spacing and channel by, and to read neighbours from.
             stain: free text.
             mode: "sweep" or "volume".
@@ -181,9 +196,8 @@ def score_stack(
     Raises:
         InputError: the file is damaged, or slices are too small.
     """
-    places = np.unique(np.linspace(0, len(stack) - 1, min(SURVEYED, len(stack))).round()).astype(
-        int
-    )
+    spread = np.linspace(0, len(stack) - 1, min(SURVEYED, len(stack)))
+    places = np.unique(spread.round()).astype(int).tolist()
     at = torch.tensor(stack.z_index, dtype=torch.float32)
     survey = survey_slices(
         (stack.read([place])[0] for place in places),
@@ -193,7 +207,8 @@ def score_stack(
     )
     answer = None
     if scorer is not None:
-        answer = scorer.begin(stack.read(places.tolist()), stack, stain, mode)
+        sample = Sample(stack.read(places), places, survey)
+        answer = scorer.begin(sample, stack, stain, mode)
     judged: list[JudgedRun] = []
     for first in range(0, len(stack), RUN):
         run = range(first, min(first + RUN, len(stack)))

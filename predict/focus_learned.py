@@ -19,16 +19,16 @@ from torch import Tensor
 from ..data.focus_labels import SIGMA, focus_score, full_depth_of_field_um
 from ..data.normalize import IntensityStats
 from ..data.sharpness_hot import mend
-from ..data.sharpness_survey import Survey, survey_slices
+from ..data.sharpness_survey import Survey
 from ..models.focus_config import FocusAnswer, FocusFeatures, FocusInput
 from ..models.focus_course import SweepCourse
 from ..models.heads.focus import REACH, FocusHead
-from .focus import Mode, ScoreRun, SliceFocus
+from .focus import Mode, Sample, ScoreRun, SliceFocus
 from .focus_measures import MeasureRange, measure_windows, with_places
 from .focus_stack import FocusStack
 from .focus_tokens import BLOCK, stack_stats
 from .focus_weights import LearnedFocus
-from .focus_windows import StackScale, cut_windows, window_corners
+from .focus_windows import StackScale, cut_windows, undrifted, window_corners
 
 MOST_TILES = 24
 """Of a slice of a sweep, those with most foreground; of a volume all tiles are judged."""
@@ -63,7 +63,7 @@ class LearnedScorer:
         """Micrometres come from the lens, not from a calibration."""
         return ""
 
-    def begin(self, sample: Tensor, stack: FocusStack, stain: str | None, mode: Mode) -> ScoreRun:
+    def begin(self, sample: Sample, stack: FocusStack, stain: str | None, mode: Mode) -> ScoreRun:
         """See `Scorer.begin`; says so on standard error where a stain is not known.
 
         Raises:
@@ -76,28 +76,19 @@ class LearnedScorer:
                 f"({', '.join(self.learned.stains)}); it is judged as unknown",
                 file=sys.stderr,
             )
-        survey = survey_slices(iter(sample), range(len(sample)), stack.largest)
-        whole = mend(sample, survey.hot)
+        survey, z = sample.survey, _z(stack, sample.places)
         lens = self._lens(stack)
         known = bool(lens.isfinite().all())
         tiles = _chosen(survey, mode)
         corners = window_corners(survey.shape)[tiles[:, 0], tiles[:, 1]]
-        stats = None
-        if self.learned.encoder is not None:
-            stats = stack_stats(cut_windows(whole, corners))
-        scale = StackScale.of(whole)
-        of_stack = None
-        if self.learned.model.config.measures and mode == "sweep":
-            # Slice by slice: only their measures are held.
-            measures = [measure_windows(scale.apply(cut_windows(s[None], corners))) for s in whole]
-            of_stack = MeasureRange.of(torch.cat(measures), sweep=True)
+        whole = _steady(sample.slices, z, stack, survey)
+        encoder = self.learned.encoder
         judge = _Judge(
             self.learned,
             stack,
             survey,
-            scale,
-            of_stack,
-            stats,
+            StackScale.of(whole),
+            None if encoder is None else stack_stats(cut_windows(whole, corners)),
             tiles,
             corners,
             lens,
@@ -105,11 +96,7 @@ class LearnedScorer:
             torch.tensor([mode == "sweep"]),
             full_depth_of_field_um(*lens[0].tolist()) if known else None,
         )
-        if mode == "sweep" and self.learned.model.config.course:
-            last = len(stack) - 1
-            places = np.linspace(0, last, len(sample)).round().astype(int).tolist()
-            return replace(judge, course=judge.find_course(sample, places)).score
-        return judge.score
+        return judge.survey_sweep(whole, sample.places).score if mode == "sweep" else judge.score
 
     def _lens(self, stack: FocusStack) -> Tensor:
         """[1, 4]; nan unless everything is known."""
@@ -118,6 +105,16 @@ class LearnedScorer:
         known = [float("nan") if value is None else value for value in given]
         lens = torch.tensor([known], dtype=torch.float32)
         return lens if lens.isfinite().all() else torch.full_like(lens, float("nan"))
+
+
+def _z(stack: FocusStack, places: Sequence[int]) -> Tensor:
+    """[S] z indices: slices may be missing."""
+    return torch.tensor([stack.z_index[place] for place in places], dtype=torch.float32)
+
+
+def _steady(slices: Tensor, z: Tensor, stack: FocusStack, survey: Survey) -> Tensor:
+    """[S, Y, X] without hot pixels and bleaching, in the units of the first slice."""
+    return undrifted(mend(slices, survey.hot), z, survey, stack.z_index[0])
 
 
 def _chosen(survey: Survey, mode: Mode) -> Tensor:
@@ -133,14 +130,14 @@ def _chosen(survey: Survey, mode: Mode) -> Tensor:
 class _Judge:
     """A head at work on one stack.
 
-    `around` keeps the features of slices near those that were asked for last, `blocks` tokens.
+    `around` keeps the features of slices near those that were asked for last, `blocks` tokens;
+    `surveyed` keeps those of slices of a sweep that it is known by, until the end.
     """
 
     learned: LearnedFocus
     stack: FocusStack
     survey: Survey
     scale: StackScale
-    of_stack: MeasureRange | None  # of heads with measures, in sweeps
     stats: IntensityStats | None
     tiles: Tensor  # [T, 2] places in the map of tiles
     corners: Tensor  # [T, 2] pixels
@@ -148,7 +145,9 @@ class _Judge:
     stain: Tensor  # [1]
     sweep: Tensor  # [1]
     depth_of_field_um: float | None
+    of_stack: MeasureRange | None = None  # of heads with measures, in sweeps
     course: SweepCourse | None = None
+    surveyed: dict[int, FocusFeatures] = field(default_factory=dict)
     around: dict[int, FocusFeatures] = field(default_factory=dict)
     blocks: dict[int, Tensor] = field(default_factory=dict)
 
@@ -156,67 +155,89 @@ class _Judge:
     def score(self, slices: Tensor, places: Sequence[int]) -> list[SliceFocus]:
         """Answers for slices [S, Y, X] at places that follow each other."""
         first, last = places[0], places[-1]
-        mixed = self._mixes
-        low = max(0, first - REACH) if mixed else first
-        high = min(len(self.stack) - 1, last + REACH) if mixed else last
+        low = max(0, first - REACH) if self._mixes else first
+        high = min(len(self.stack) - 1, last + REACH) if self._mixes else last
         self._describe(places, slices)
-        missing = [place for place in range(low, high + 1) if place not in self.around]
+        needed = range(low, high + 1)
+        missing = [place for place in needed if self._features(place) is None]
         if missing:
             self._describe(missing, self.stack.read(missing))
-        answer = self._answer(range(low, high + 1), self.sweep)
+        answer = self._answer(needed, self.sweep)
         for place in [place for place in self.around if place < last - REACH]:
             del self.around[place]
         model = self.learned.model
         if self.course is not None and isinstance(model, FocusHead):
-            z = self._z(range(low, high + 1))
-            answer = self.course.follow(answer, z, model.values)
+            answer = self.course.follow(answer, _z(self.stack, needed), model.values)
         return [self._told(answer, place - low) for place in places]
 
     @torch.inference_mode()
-    def find_course(self, sample: Tensor, places: Sequence[int]) -> SweepCourse | None:
-        """The sweep as a whole, from slices [S, Y, X] of it at rising places."""
-        model = self.learned.model
-        assert isinstance(model, FocusHead)  # a regressor has no course
-        self._describe(places, sample)
-        alone = self._answer(places, torch.tensor([False]))  # these are no neighbours
-        self.around.clear()
-        return model.course(alone, self._z(places))
+    def survey_sweep(self, slices: Tensor, places: Sequence[int]) -> _Judge:
+        """The same, knowing the sweep as a whole as far as the head asks for it.
+
+        Args:
+            slices: [K, Y, X] of the sample, steady.
+            places: [K] of them.
+        """
+        model, ready = self.learned.model, self
+        # Slice by slice: only windows and measures are held.
+        windows = [cut_windows(plane[None], self.corners) for plane in slices]
+        measures: Sequence[Tensor | None] = [None] * len(windows)
+        if model.config.measures:
+            measured = [measure_windows(self.scale.apply(window)) for window in windows]
+            of_stack = MeasureRange.of(torch.cat(measured), sweep=True)
+            measures, ready = measured, replace(self, of_stack=of_stack)
+        if not isinstance(model, FocusHead) or not model.config.course:
+            return ready
+        for place, window, found in zip(places, windows, measures, strict=True):
+            ready.surveyed[place] = ready._seen(place, window, found)
+        alone = ready._answer(places, torch.tensor([False]))  # these are no neighbours
+        return replace(ready, course=model.course(alone, _z(self.stack, places)))
+
+    def _features(self, place: int) -> FocusFeatures | None:
+        """Of a slice, if it was described before."""
+        return self.surveyed.get(place, self.around.get(place))
 
     def _answer(self, places: Sequence[int], sweep: Tensor) -> FocusAnswer:
         """Put slices together whose features are there."""
-        row = [self.around[place] for place in places]
+        row = [found for place in places if (found := self._features(place)) is not None]
         found = FocusFeatures(*(torch.cat(part, 1) for part in zip(*row, strict=True)))
         model = self.learned.model
         if isinstance(model, FocusHead):
             return model.answer(found, self.stain, sweep)
         return model.answer(found)
 
-    def _z(self, places: Sequence[int]) -> Tensor:
-        """[S] z indices: slices may be missing."""
-        return torch.tensor([self.stack.z_index[place] for place in places], dtype=torch.float32)
-
     @property
     def _mixes(self) -> bool:
         return self.learned.model.config.mixer and bool(self.sweep[0])
 
     def _describe(self, places: Sequence[int], slices: Tensor) -> None:
-        """Keep the features of slices; one at a time, because tokens belong to their block."""
+        """Keep the features of slices, one at a time."""
         for place, plane in zip(places, slices, strict=True):
-            if place in self.around:
-                continue
-            windows = self._windows(plane[None])
-            block = place // BLOCK
-            tokens = self._tokens(block) if self.learned.encoder is not None else None
-            z = torch.tensor([[place - block * BLOCK]])
-            tiles, measures = self.scale.apply(windows), None
-            if self.learned.model.config.measures:
-                measures = with_places(measure_windows(tiles), self.of_stack)[None]
-            given = FocusInput(tiles[None], self.lens, self.stain, self.sweep, z, tokens, measures)
-            self.around[place] = self.learned.model.features(given)
+            if self._features(place) is None:
+                self.around[place] = self._seen(place, self._windows([place], plane[None]), None)
 
-    def _windows(self, slices: Tensor) -> Tensor:
-        """[S, Y, X] -> [S, T, 64, 64] in the file's units."""
-        return cut_windows(mend(slices, self.survey.hot), self.corners)
+    def _seen(self, place: int, windows: Tensor, measured: Tensor | None) -> FocusFeatures:
+        """Features of one slice.
+
+        Args:
+            place: of the slice; tokens belong to its block.
+            windows: [1, T, 64, 64].
+            measured: [1, T, M] of these windows, where that is known.
+        """
+        block = place // BLOCK
+        tokens = self._tokens(block) if self.learned.encoder is not None else None
+        z = torch.tensor([[place - block * BLOCK]])
+        tiles, measures = self.scale.apply(windows), None
+        if self.learned.model.config.measures:
+            measured = measure_windows(tiles) if measured is None else measured
+            measures = with_places(measured, self.of_stack)[None]
+        given = FocusInput(tiles[None], self.lens, self.stain, self.sweep, z, tokens, measures)
+        return self.learned.model.features(given)
+
+    def _windows(self, places: Sequence[int], slices: Tensor) -> Tensor:
+        """[S, Y, X] at these places -> [S, T, 64, 64] in the units of the first slice."""
+        steady = _steady(slices, _z(self.stack, places), self.stack, self.survey)
+        return cut_windows(steady, self.corners)
 
     def _tokens(self, block: int) -> Tensor:
         """[1, T, gz, 8, 8, D] of one block of slices; the block before is kept, no more."""
@@ -225,7 +246,7 @@ class _Judge:
         if block not in self.blocks:
             inside = range(block * BLOCK, min((block + 1) * BLOCK, len(self.stack)))
             # Slice by slice: only their windows are held.
-            windows = torch.cat([self._windows(self.stack.read([place])) for place in inside])
+            windows = torch.cat([self._windows([at], self.stack.read([at])) for at in inside])
             for old in [number for number in self.blocks if number < block - 1]:
                 del self.blocks[old]
             self.blocks[block] = encoder.tokens(windows, self.stats)[None]
@@ -256,7 +277,7 @@ class _Judge:
             hi=high,
             p_in_dof=float(inside[0]),
             tiles=self._map(answer.tiles[0, place]),
-            reason="empty" if float(answer.empty[0, place]) > _EMPTY else "",
+            reason=_doubt(float(answer.empty[0, place]), float(answer.strange[0, place])),
         )
 
     def _map(self, distances: Tensor) -> NDArray[np.float32]:
@@ -265,3 +286,10 @@ class _Judge:
         down, across = self.tiles.T.tolist()
         scores[down, across] = focus_score(distances.numpy(), SIGMA)
         return scores
+
+
+def _doubt(empty: float, strange: float) -> str:
+    """Why a slice has no score; "" = it has one."""
+    if strange > 1:  # then "empty" is not to be believed either
+        return "ood"
+    return "empty" if empty > _EMPTY else ""

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..configs.errors import InputError
-from .focus import Mode, Scorer, ScoreRun, SliceFocus
+from .focus import Mode, Sample, Scorer, ScoreRun, SliceFocus
 from .focus_fit import CARD, FitFrame, FocusFit, calibration_name, load_fit
 from .focus_learned import LearnedScorer
 from .focus_stack import FocusStack
@@ -70,7 +70,7 @@ class FitScorer:
         there = any(name.startswith(f"{self.objective}/") for name in self.fit.calibrations)
         return self.objective if there else ""
 
-    def begin(self, sample: Tensor, stack: FocusStack, stain: str | None, mode: Mode) -> ScoreRun:
+    def begin(self, sample: Sample, stack: FocusStack, stain: str | None, mode: Mode) -> ScoreRun:
         """See `Scorer.begin`; a fit does not know stains.
 
         Raises:
@@ -82,7 +82,7 @@ class FitScorer:
                 f"{self.fit.where}: fitted with --relative, which compares slices of one sweep, "
                 "and this is a volume; fit features without --relative"
             )
-        frame = self.fit.frame(sample.numpy())
+        frame = self.fit.frame(sample.slices.numpy())
         in_um = calibration_name(self.objective, stack.channel) in self.fit.calibrations
 
         def score(slices: Tensor, places: Sequence[int]) -> list[SliceFocus]:

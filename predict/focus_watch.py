@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from ..configs.errors import InputError
 from ..data.focus_images import read_slice
 from ..data.focus_row import FocusRow
-from ..data.sharpness_survey import Survey
 from ..data.voxel import VoxelSize
-from .focus import DEFAULT, Mode, Scorer, SliceFocus, score_image, survey_image
+from .focus import DEFAULT, Mode, Sample, Scorer, SliceFocus, score_image, survey_image
 from .focus_stack import FILES, FocusStack
 from .focus_table import COLUMNS
 
@@ -63,8 +62,7 @@ def watch_folder(
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --watch needs the one that slices come into")
     scored: list[tuple[Path, SliceFocus]] = []
-    survey: Survey | None = None
-    first: NDArray[np.float32] | None = None
+    known: Sample | None = None
     try:
         file = out.open("w", newline="", encoding="utf-8")
     except OSError as error:
@@ -76,17 +74,16 @@ def watch_folder(
         for path in _arrivals(folder, idle_s, every_s):
             try:
                 image = read_slice(FocusRow(path, folder.name, 0))
-                if survey is None or survey.shape != image.shape:
-                    fresh = survey_image(image)
-                    found = score_image(image, fresh)
-                    survey = fresh if not found.reason else None
-                    first = image
+                if known is None or known.survey.shape != image.shape:
+                    first = Sample(torch.from_numpy(image)[None], [0], survey_image(image))
+                    found = score_image(image, first.survey)
+                    known = first if not found.reason else None
                 else:
-                    found = score_image(image, survey)
+                    found = score_image(image, known.survey)
                 classical = found.score
-                if scorer is not None and first is not None and not found.reason:
+                if scorer is not None and known is not None and not found.reason:
                     stack = _of_one(path, folder, image, voxel_size_um)
-                    score = scorer.begin(torch.from_numpy(first)[None], stack, stain, mode)
+                    score = scorer.begin(known, stack, stain, mode)
                     found = score(torch.from_numpy(image)[None], [0])[0]
             except InputError as error:
                 say(f"warning: {error}")

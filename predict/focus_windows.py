@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.sharpness import tile_sides
-from ..data.sharpness_survey import finite
+from ..data.sharpness_survey import Survey, finite
 from ..models.focus_config import TILE
 
 _FLOOR, _TOP = 0.01, 0.998  # quantiles of the stack that count as no dye, and as bright
@@ -41,6 +41,22 @@ class StackScale:
     def apply(self, slices: Tensor) -> Tensor:
         """[...] in the file's units -> 0 = no dye, 1 = bright; never clipped. NaN is dark."""
         return (finite(slices.float()) - self.level) / self.spread
+
+
+def undrifted(slices: Tensor, z: Tensor, survey: Survey, first: float) -> Tensor:
+    """Slices of a sweep as they would be without bleaching: what fades along z is no defocus.
+
+    Noise grows with the brightness that is given back. Of a survey without drifts nothing changes.
+
+    Args:
+        slices: [S, Y, X] in the file's units.
+        z: [S], as in the survey.
+        survey: of the stack.
+        first: the z that all slices are made like.
+    """
+    back = (survey.log_brightness_slope * (first - z)).exp()[:, None, None]
+    then = survey.background + survey.background_slope * first
+    return (slices - survey.background_at(z)[:, None, None]) * back + then
 
 
 def window_corners(shape: tuple[int, int]) -> Tensor:

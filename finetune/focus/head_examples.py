@@ -11,14 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...data.draws import keyed_rng
+from ...data.sharpness import MEASURES
 from ...data.sharpness_hot import mend
 from ...data.sharpness_survey import survey_slices
 from ...data.stains import parse_stain
+from ...models.focus_bank import blur_px
 from ...models.focus_config import CELL, FocusInput
 from ...models.heads.focus import FocusHead
 from ...predict.focus_measures import MeasureRange, measure_windows, with_places
 from ...predict.focus_tokens import FrozenEncoder, stack_stats
-from ...predict.focus_windows import StackScale, cut_windows, window_corners
+from ...predict.focus_windows import StackScale, cut_windows, undrifted, window_corners
 from .head_recipe import HeadRecipe
 from .head_stack import LabelledStack
 
@@ -107,8 +109,10 @@ def make_example(
     Raises:
         InputError: slices too small.
     """
-    survey = survey_slices(iter(stack.images), range(len(stack.images)))
-    images = mend(stack.images, survey.hot)
+    sweep = stack.mode == "sweep"
+    z = torch.arange(len(stack.images), dtype=torch.float32)
+    survey = survey_slices(iter(stack.images), z.tolist(), drifts=sweep)
+    images = undrifted(mend(stack.images, survey.hot), z, survey, 0.0)
     corners = window_corners(survey.shape).flatten(0, 1)
     count = min(len(corners), _MOST_TILES)
     chosen = torch.linspace(0, len(corners) - 1, count).round().long()
@@ -126,14 +130,14 @@ def make_example(
     measures = None
     if measured:
         measures = measure_windows(tiles)
-        measures = with_places(measures, MeasureRange.of(measures, stack.mode == "sweep"))
+        measures = with_places(measures, MeasureRange.of(measures, sweep))
     return Example(
         tiles=tiles,
         lens=torch.full((4,), torch.nan)
         if lens is None
         else torch.tensor([lens.na, lens.wavelength_um, lens.index, lens.pixel_um]),
         stain=keys.index(key) + 1 if key in keys else 0,
-        sweep=stack.mode == "sweep",
+        sweep=sweep,
         truth=stack.defocus_dof.flatten(1)[:, chosen],
         cells=cells,
         tokens=tokens,
@@ -142,8 +146,19 @@ def make_example(
     )
 
 
+@torch.no_grad()
 def keep_ranges(model: FocusHead, examples: Sequence[Example]) -> None:
-    """Tell a head that asks for it the range of the measures, and how often levels are met."""
+    """Tell a head what is usual: features of the bank, with the lens told and without it.
+
+    And, where it asks for them, the range of the measures, and how often levels are met.
+    """
+    bank, unknown = model.stem.bank, torch.full((1, 4), torch.nan)
+    rows = [
+        bank(example.tiles.flatten(0, 1)[None], blur_px(lens))[0].mean((-2, -1))
+        for example in examples
+        for lens in (example.lens[None], unknown)
+    ]
+    model.strange.learn(torch.cat(rows))
     measures = [
         example.measures.flatten(0, 1) for example in examples if example.measures is not None
     ]
@@ -193,6 +208,7 @@ def _cut(
         maps = maps.flip(flips) if flips else maps
         return maps.transpose(-2, -1) if turned else maps
 
+    alone = not example.sweep or rng.random() < recipe.alone
     told_lens = rng.random() >= recipe.unknown_lens
     told_stain = rng.random() >= recipe.unknown_stain
     tokens = torch.zeros(0)
@@ -202,13 +218,20 @@ def _cut(
         moved(example.tiles[z][:, taken]),
         example.lens if told_lens else torch.full((4,), torch.nan),
         torch.tensor(example.stain if told_stain else 0),
-        torch.tensor(example.sweep),
+        torch.tensor(not alone),
         z,
         example.truth[z][:, taken],
         moved(example.cells[z][:, taken]),
         tokens,
-        torch.zeros(0) if example.measures is None else example.measures[z][:, taken],
+        torch.zeros(0)
+        if example.measures is None
+        else _measures(example.measures[z], alone)[:, taken],
     )
+
+
+def _measures(measures: Tensor, alone: bool) -> Tensor:
+    """[Z, T, 2 M + 1] as they are, or without their places in the stack."""
+    return with_places(measures[..., : len(MEASURES)], None) if alone else measures
 
 
 def _same_depth(tokens: list[Tensor]) -> Tensor | None:

@@ -49,6 +49,13 @@ def residuals_of(model: FocusModel, examples: Sequence[Example]) -> Residuals:
     return Residuals(np.concatenate(values), np.concatenate(numbers))
 
 
+@torch.inference_mode()
+def keep_usual(model: FocusHead, examples: Sequence[Example]) -> None:
+    """Let slices of specimens that were left out say how strange is too strange."""
+    found = [model.features(example.whole()).strange[0].mean(-1) for example in examples]
+    model.strange.allow(torch.cat(found))
+
+
 def measure(
     model: FocusModel, residuals: Residuals, examples: Sequence[Example]
 ) -> dict[str, float]:
@@ -57,9 +64,10 @@ def measure(
     Returns:
         `sweep_srcc` mean over sweeps, `best_slice_error` median and `best_slice_error_p95` in
         slices, over sweeps that hold their focus inside, `best_slice_missing` share of these
-        without a best slice; `sweep_mae_dof`, `volume_mae_dof`; `coverage` of the 90 % intervals.
+        without a best slice; `sweep_mae_dof`, `volume_mae_dof`; `coverage` of the 90 % intervals;
+        `strange` share of slices that would be called ood.
     """
-    srcc, best, errors, covered = [], [], {True: [], False: []}, []
+    srcc, best, errors, covered, strange = [], [], {True: [], False: []}, [], []
     for example in examples:
         truth = example.slice_truth.double().numpy()
         known = np.isfinite(truth)
@@ -69,6 +77,7 @@ def measure(
         found = answer.expected[0].double().numpy()
         spread = answer.log_variance[0].mul(0.5).exp().double().numpy()
         error = np.abs(found - truth)[known]
+        strange.append(float((answer.strange[0] > 1).float().mean()))
         errors[example.sweep].append(error.mean())
         covered.append((error <= residuals.radius(_PROMISED) * spread[known]).mean())
         if example.sweep and known.sum() > 2:
@@ -84,6 +93,7 @@ def measure(
         "sweep_mae_dof": _mean(errors[True]),
         "volume_mae_dof": _mean(errors[False]),
         "coverage": _mean(covered),
+        "strange": _mean(strange),
     }
 
 

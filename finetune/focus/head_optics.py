@@ -1,7 +1,8 @@
 """Microscopes that simulated stacks are taken with: any lens, one family of PSFs held out.
 
 Families: `scalar` diffraction without aberration, `aberrated` the same through tissue of another
-index, deep inside, `gaussian` beams, which spread more slowly out of focus than any lens.
+index, deep inside, `gaussian` beams, whose blur grows 0.73 times as fast (see `data.optics.psf`).
+Distances of all are in depths of field of the lens, by its NA: nobody is told the family.
 """
 
 from __future__ import annotations

@@ -80,6 +80,8 @@ class HeadRecipe(BaseModel):
     """Neighbouring slices of a stack in a batch, at most."""
     tiles: int = Field(default=2, ge=1)
     """Of a slice in a batch."""
+    alone: float = Field(default=0.5, ge=0, le=1)
+    """Share of sweeps in a batch whose slices are shown as those of volumes are: each by itself."""
     lr: float = Field(default=2e-3, gt=0)
     grounding_epochs: int = Field(default=10, ge=1)
     unknown_stain: float = Field(default=0.2, ge=0, le=1)

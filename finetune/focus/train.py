@@ -27,7 +27,7 @@ from .head_examples import Example, draw_batch, keep_ranges, known_stains, make_
 from .head_fit import Trained, fit_head
 from .head_grounding import TextEncoder, ground_stains
 from .head_lists import read_labelled
-from .head_measure import measure, residuals_of
+from .head_measure import keep_usual, measure, residuals_of
 from .head_recipe import Family, HeadRecipe
 from .head_simulated import image_stack, training_stacks
 from .head_specimens import Specimen, draw_specimen, open_specimens
@@ -129,7 +129,10 @@ def train_focus_on(
         prototypes = trained.prototypes()
         if isinstance(model, FocusHead) and prototypes is not None and trained.stains is not None:
             model.keep_prototypes(trained.stains, prototypes)
-        residuals = residuals_of(model, [ready(stack) for stack in held])
+        left = [ready(stack) for stack in held]
+        residuals = residuals_of(model, left)
+        if isinstance(model, FocusHead):
+            keep_usual(model, left)
         for name, group in (tests or {}).items():
             found = measure(model, residuals, [ready(stack) for stack in group])
             numbers |= {f"{name}_{key}": value for key, value in found.items()}

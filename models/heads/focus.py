@@ -19,6 +19,7 @@ from ..focus_context import TokenContext
 from ..focus_course import SweepCourse, find_course
 from ..focus_levels import expected_distance, level_values, soft_labels
 from ..focus_stem import FocusStem
+from ..focus_strange import Strangeness
 
 _SLICES = 5  # that the mixer sees
 REACH = _SLICES // 2
@@ -54,6 +55,7 @@ class FocusHead(nn.Module):
         self.own = nn.Sequential(
             nn.LayerNorm(self.stem.features), init_linear(nn.Linear(self.stem.features, width))
         )
+        self.strange = Strangeness(self.stem.bank.features)
         self.context = TokenContext(config.context, width) if config.context else None
         if config.measures:
             self.measured = init_linear(nn.Linear(config.measures, width))
@@ -97,7 +99,9 @@ class FocusHead(nn.Module):
             raise ValueError(f"context is {self.config.context}, tokens are {given.tokens}")
         if (given.measures is None) != (self.config.measures == 0):
             raise ValueError(f"measures is {self.config.measures}, given are {given.measures}")
-        h = self.own(self.stem(given.tiles, blur_px(given.lens)))  # [B, Z, T, 8, 8, W]
+        described = self.stem(given.tiles, blur_px(given.lens))  # [B, Z, T, 8, 8, F]
+        strange = self.strange(described[..., -self.stem.bank.features :])
+        h = self.own(described)
         if self.context is not None and given.tokens is not None:
             h = h + self.context(given.tokens, given.z)
         if given.measures is not None:
@@ -111,7 +115,7 @@ class FocusHead(nn.Module):
         gate = self.gate(h)[..., 0]
         weight = gate.sigmoid() + _LEAST_GATE
         pooled = (h * weight[..., None]).sum((3, 4)) / weight.sum((3, 4))[..., None]
-        return FocusFeatures(pooled, gate)
+        return FocusFeatures(pooled, gate, strange)
 
     def answer(
         self,
@@ -144,6 +148,7 @@ class FocusHead(nn.Module):
             tiles=expected_distance(tile_logits, self.values),
             empty=1 - seen.flatten(2).amax(-1),
             weights=weights,
+            strange=found.strange.mean(-1),
             logits=logits,
             tile_logits=tile_logits,
         )

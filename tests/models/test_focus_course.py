@@ -24,7 +24,7 @@ def answered(distance: torch.Tensor, doubt: float = 0.3) -> FocusAnswer:
     one = torch.ones(1, len(distance), 1)
     return FocusAnswer(
         logits.softmax(-1)[None] @ VALUES, torch.full((1, len(distance)), -1.0), one,
-        torch.zeros(1, len(distance)), one, logits[None], None,
+        torch.zeros(1, len(distance)), one, torch.zeros(1, len(distance)), logits[None], None,
     )  # fmt: skip
 
 

@@ -116,10 +116,14 @@ def test_tiles_count_by_foreground_never_by_what_they_say():
     pooled = torch.randn(1, 2, 3, 16)
     gate = torch.full((1, 2, 3, 8, 8), -20.0)
     gate[:, :, 1] = 20.0
-    answer = model.answer(FocusFeatures(pooled, gate), torch.zeros(1).long(), torch.tensor([False]))
+    answer = model.answer(
+        FocusFeatures(pooled, gate, torch.zeros(gate.shape[:3])),
+        torch.zeros(1).long(),
+        torch.tensor([False]),
+    )
     assert answer.weights[0, :, 1].min() > 0.99
     assert torch.allclose(answer.expected, answer.tiles[:, :, 1], atol=0.05)
-    shuffled = FocusFeatures(pooled.flip(0, 1), gate)
+    shuffled = FocusFeatures(pooled.flip(0, 1), gate, torch.zeros(gate.shape[:3]))
     again = model.answer(shuffled, torch.zeros(1).long(), torch.tensor([False]))
     assert torch.equal(again.weights, answer.weights)
 

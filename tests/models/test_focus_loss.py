@@ -84,7 +84,7 @@ def answer(logits: torch.Tensor | None) -> FocusAnswer:
     tile_logits = None if logits is None else logits[:, :, None]
     return FocusAnswer(
         TRUTH, torch.zeros_like(TRUTH), tiles, torch.zeros_like(TRUTH), torch.ones_like(tiles),
-        logits, tile_logits,
+        torch.zeros_like(TRUTH), logits, tile_logits,
     )  # fmt: skip
 
 

@@ -11,18 +11,20 @@ from scipy.ndimage import gaussian_filter
 
 from luxvox.configs.errors import InputError
 from luxvox.data.sharpness import MEASURES
+from luxvox.data.sharpness_survey import survey_slices
 from luxvox.models.checkpoint import load_weights, save_weights
+from luxvox.models.focus_bank import FocusBank
 from luxvox.models.focus_config import FocusAnswer, FocusConfig, FocusFeatures
 from luxvox.models.focus_levels import soft_labels
 from luxvox.models.heads.focus import FocusHead
-from luxvox.predict.focus import score_stack
+from luxvox.predict.focus import Sample, score_stack
 from luxvox.predict.focus_calibration import Residuals
 from luxvox.predict.focus_learned import MOST_TILES, LearnedScorer
 from luxvox.predict.focus_measures import MEASURED
 from luxvox.predict.focus_scorer import load_scorer
 from luxvox.predict.focus_stack import FocusStack
 from luxvox.predict.focus_weights import LearnedFocus, is_learned, load_learned, save_learned
-from luxvox.predict.focus_windows import StackScale, cut_windows, window_corners
+from luxvox.predict.focus_windows import StackScale, cut_windows, undrifted, window_corners
 
 SMALL = FocusConfig(channels=(4, 8, 16), width=16, stain_dim=8)
 
@@ -42,6 +44,12 @@ def stack_of(array: np.ndarray, size: tuple[float, float, float] | None = (2.0, 
         shape=(array.shape[1], array.shape[2]), largest=None, notes=(),
         load=lambda place: array[place],
     )  # fmt: skip
+
+
+def sample_of(stack: FocusStack, places: list[int] | None = None) -> Sample:
+    places = list(range(len(stack))) if places is None else places
+    slices = stack.read(places)
+    return Sample(slices, places, survey_slices(iter(slices), [float(p) for p in places]))
 
 
 def learned(stains: tuple[str, ...] = (), **changes) -> LearnedFocus:
@@ -95,6 +103,42 @@ def test_windows_are_whole_at_any_size(shape):
         assert torch.equal(windows[0, 0, shape[0]], windows[0, 0, shape[0] - 1])
 
 
+def test_bleaching_is_taken_off():
+    sharp, z = torch.from_numpy(counts(9)), torch.arange(9.0)
+    fading = -0.1
+    faded = (sharp - 100) * (fading * z).exp()[:, None, None] + (100 - 2 * z)[:, None, None]
+    plain = survey_slices(iter(sharp), z.tolist())
+    assert torch.equal(undrifted(sharp, z, plain, 0.0), sharp)
+    survey = replace(plain, background=100.0, background_slope=-2.0, log_brightness_slope=fading)
+    assert torch.allclose(undrifted(faded, z, survey, 0.0), sharp, atol=0.01)
+    like_last = undrifted(faded, z, survey, 8.0)
+    assert torch.allclose(like_last[8], faded[8], atol=0.01)
+    assert torch.allclose(like_last, (sharp - 100) * np.exp(8 * fading) + 84, atol=0.01)
+
+
+def test_what_was_never_seen_has_no_score():
+    model = learned()
+    found = scores(LearnedScorer(model), counts())
+    assert found.reasons == [""] * 7
+    tiles = texture_of(counts())
+    model.model.strange.learn(tiles)
+    model.model.strange.allow(torch.tensor([1.0, 3.0]))
+    assert scores(LearnedScorer(model), counts()).reasons == [""] * 7
+    board = 1000.0 * ((np.indices((128, 128)) // 2).sum(0) % 2)
+    boards = counts() * 0.01 + board.astype(np.float32)
+    strange = scores(LearnedScorer(model), boards, "volume")
+    assert strange.reasons == ["ood"] * 7
+    assert np.isnan(strange.scores).all()
+
+
+def texture_of(array: np.ndarray) -> torch.Tensor:
+    """[N, F] of the bank, of all tiles."""
+    planes = torch.from_numpy(array)
+    windows = cut_windows(planes, window_corners((128, 128)).flatten(0, 1))
+    tiles = StackScale.of(planes).apply(windows).flatten(0, 1)
+    return FocusBank(SMALL.rings)(tiles[None], torch.tensor([2.0]))[0].mean((-2, -1))
+
+
 def test_micrometres_only_where_the_lens_is_known():
     model = learned()
     known = scores(LearnedScorer(model, 0.3, 0.52, 1.45), counts())
@@ -130,12 +174,12 @@ def test_runs_of_slices_do_not_change_a_mixed_answer():
     torch.nn.init.normal_(model.model.mix.across.weight)
     scorer, array = LearnedScorer(model), counts(11)
     stack = stack_of(array)
-    sample = stack.read(range(11))
-    whole = scorer.begin(sample, stack, None, "sweep")(sample, range(11))
+    sample, planes = sample_of(stack), stack.read(range(11))
+    whole = scorer.begin(sample, stack, None, "sweep")(planes, range(11))
     run = scorer.begin(sample, stack, None, "sweep")
-    parts = [found for k in (0, 4, 8) for found in run(sample[k : k + 4], range(11)[k : k + 4])]
+    parts = [found for k in (0, 4, 8) for found in run(planes[k : k + 4], range(11)[k : k + 4])]
     assert [f.level for f in parts] == pytest.approx([f.level for f in whole], abs=1e-4)
-    volume = scorer.begin(sample, stack, None, "volume")(sample, range(11))
+    volume = scorer.begin(sample, stack, None, "volume")(planes, range(11))
     assert max(abs(a.level - b.level) for a, b in zip(volume, whole, strict=True)) > 1e-4
 
 
@@ -143,17 +187,17 @@ def test_measures_have_places_in_sweeps_and_volumes_mix_nothing():
     model = learned(measures=MEASURED)
     scorer, array = LearnedScorer(model), counts(11)
     stack = stack_of(array)
-    sample = stack.read(range(11))
+    sample, planes = sample_of(stack), stack.read(range(11))
     for mode in ("sweep", "volume"):
-        whole = scorer.begin(sample, stack, None, mode)(sample, range(11))
+        whole = scorer.begin(sample, stack, None, mode)(planes, range(11))
         run = scorer.begin(sample, stack, None, mode)
-        parts = [run(sample[k : k + 1], [k])[0].level for k in range(11)]
+        parts = [run(planes[k : k + 1], [k])[0].level for k in range(11)]
         assert parts == pytest.approx([f.level for f in whole], abs=1e-4)
     # Of a volume no slice knows the others: the same, whichever slices were looked at before.
-    one = scorer.begin(sample, stack, None, "volume")(sample, range(11))
+    one = scorer.begin(sample, stack, None, "volume")(planes, range(11))
     with torch.no_grad():
         model.model.measured.weight[:, len(MEASURES) :] = 0
-    without_places = scorer.begin(sample, stack, None, "volume")(sample, range(11))
+    without_places = scorer.begin(sample, stack, None, "volume")(planes, range(11))
     assert [f.level for f in one] == [f.level for f in without_places]
     assert [f.level for f in whole] == [f.level for f in one]
     assert np.ptp([f.level for f in one]) > 1e-4
@@ -165,7 +209,7 @@ def test_a_course_brings_slices_of_a_sweep_together():
 
     def levels(mode: str) -> list[float]:
         stack = stack_of(array)
-        sample = stack.read(np.linspace(0, 39, 33).round().astype(int).tolist())
+        sample = sample_of(stack, np.linspace(0, 39, 33).round().astype(int).tolist())
         run = scorer.begin(sample, stack, None, mode)
         return [found.level for found in run(stack.read(range(40)), range(40))]
 
@@ -177,19 +221,20 @@ def test_a_course_brings_slices_of_a_sweep_together():
         one = torch.ones(1, len(at), 1)
         return FocusAnswer(
             distance[None], torch.zeros(1, len(at)), one, torch.zeros(1, len(at)), one,
-            logits[None], logits[None, :, None],
+            torch.zeros(1, len(at)), logits[None], logits[None, :, None],
         )  # fmt: skip
 
     def features(given):
         features.seen += 1
-        return FocusFeatures(given.z.float()[:, :, None, None], torch.ones(1, 1, 1, 8, 8))
+        at = given.z.float()[:, :, None, None]
+        return FocusFeatures(at, torch.ones(1, 1, 1, 8, 8), torch.zeros(1, 1, 1))
 
     features.seen = 0
     model.model.answer, model.model.features = told, features
     own = np.array(levels("volume"))
     assert features.seen == 40
     sweep = np.array(levels("sweep"))
-    assert features.seen == 40 + 33 + 40
+    assert features.seen == 40 + 40  # the surveyed ones are described once
     truth = np.abs(np.arange(40) - 21.4)
     assert np.corrcoef(sweep, truth)[0, 1] > 0.999 > np.corrcoef(own, truth)[0, 1] + 0.01
 

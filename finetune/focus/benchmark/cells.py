@@ -9,7 +9,7 @@ from typing import Any
 
 from ...cell_file import read_cell_file, write_cell_file
 
-VERSION = 1
+VERSION = 2
 """Raised when a method or a measure changes, so that older cells are not taken for new ones."""
 
 KEYS = {"rows", "method", "condition"}

@@ -163,21 +163,10 @@ def _sweep(
         more = 2**12 / max(float(torch.quantile(light_counts[0, 0, round(best)], 0.99)), 1.0)
         gain = optics["counts_per_photon"] * more
         optics |= {"bits": 12.0, "counts_per_photon": gain, "hot_pixels": 0.0}
-    if bleached:
-        left = 1 - _BLEACHED * np.linspace(0, 1, recipe.slices)
-        each = [
-            {**optics, "photons": light * share, "defocus_um": float(at), "hot_pixels": 0.0}
-            for share, at in zip(left, positions, strict=True)
-        ]
-        at_focus = torch.zeros(1)
-        taken = [
-            defocus_sweep(volume, _PITCH_UM, Optics.stack([one]), at_focus, noise, plane).images
-            for one in each
-        ]
-        images = torch.cat(taken)[:, 0, 0]
-    else:
-        found = defocus_sweep(volume, _PITCH_UM, Optics.stack([optics]), positions, noise, plane)
-        images = found.images[0, 0]
+    if bleached:  # the dye fades in the order of the positions, the background does not
+        optics["bleaching"] = _BLEACHED
+    found = defocus_sweep(volume, _PITCH_UM, Optics.stack([optics]), positions, noise, plane)
+    images = found.images[0, 0]
     truth = positions.abs().double().numpy() / depth
     return _case(images, number, "sweep", condition, truth, optics, best, step, stain)
 

@@ -11,7 +11,7 @@ import torch
 from luxvox.data.optics import Optics, defocus_sweep, sharp_optics
 from luxvox.data.optics.field import axes_um, defocus_map, sheet_width_um
 from luxvox.data.optics.light_sheet import blur
-from luxvox.data.optics.psf import FWHM_ACROSS, FWHM_ALONG, detection_psf
+from luxvox.data.optics.psf import BEAM_WAIST, FWHM_ACROSS, FWHM_ALONG, detection_psf
 
 
 def bead(*shape: int) -> torch.Tensor:
@@ -61,7 +61,8 @@ def test_a_bead_is_as_wide_as_the_lens_and_the_sheet_say(
 ) -> None:
     wavelength, index, waist = 0.52, 1.45, 3.0
     across = FWHM_ACROSS * wavelength / na
-    along_lens = FWHM_ALONG * index * wavelength / na**2
+    rayleigh = math.pi * index * (BEAM_WAIST * wavelength / na) ** 2 / wavelength
+    along_lens = FWHM_ALONG * index * wavelength / na**2 if psf else 2 * rayleigh
     along_sheet = waist * math.sqrt(2 * math.log(2))
     along = 1 / math.hypot(1 / along_lens, 1 / along_sheet)
     # Anisotropic on purpose: a swapped axis gives a wrong width.
@@ -75,6 +76,19 @@ def test_a_bead_is_as_wide_as_the_lens_and_the_sheet_say(
     for axis, line in ((1, image[30, :, 25]), (2, image[30, 20])):
         pixel = pitch[axis] * math.sqrt(8 * math.log(2) / 12)
         assert fwhm(line, pitch[axis]) == pytest.approx(math.hypot(across, pixel), rel=0.1)
+
+
+def test_the_beam_spreads_as_its_waist_makes_it() -> None:
+    lens = optics(na=0.3, wavelength_um=0.52, index=1.45, scalar_psf=0.0)
+    far = torch.tensor([[[0.0, 40.0]]])
+    images = detection_psf(lens, far, torch.zeros(1, 1), (40, 40), (0.25, 0.25))[0, 0]
+    place = (torch.arange(81) - 40) * 0.25
+    spread = (images.sum(1) * place**2).sum(1).sqrt() * 2  # 1/e^2 half widths, with the pixel's own
+    near, wide = (spread.square() - 4 * 0.25**2 / 12).sqrt().tolist()
+    assert near == pytest.approx(BEAM_WAIST * 0.52 / 0.3, rel=0.02)
+    # Width in focus times angle is lambda / (pi n): less is no light.
+    angle = math.sqrt(wide**2 - near**2) / 40.0
+    assert near * angle == pytest.approx(0.52 / (math.pi * 1.45), rel=0.03)
 
 
 def test_the_sheet_grows_away_from_its_waist() -> None:

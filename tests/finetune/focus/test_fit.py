@@ -80,12 +80,14 @@ def test_a_new_stack_is_scored_and_its_best_slice_found(fitted, sweep):
 def test_relative_features_are_for_sweeps_only(fitted, sweep):
     import torch
 
+    from luxvox.predict.focus import Sample, survey_image
     from luxvox.predict.focus_scorer import FitScorer
 
     scorer = FitScorer(load_fit(fitted / "fit"))
     stack = cast(Any, SimpleNamespace(channel=""))
-    sample = torch.from_numpy(sweep(97).astype(np.float32))
-    found = scorer.begin(sample, stack, None, "sweep")(sample, range(11))
+    slices = torch.from_numpy(sweep(97).astype(np.float32))
+    sample = Sample(slices, range(11), survey_image(slices[5].numpy()))
+    found = scorer.begin(sample, stack, None, "sweep")(slices, range(11))
     assert abs(int(np.argmax([one.score for one in found])) - 5) <= 1
     with pytest.raises(InputError, match="and this is a volume"):
         scorer.begin(sample, stack, None, "volume")

@@ -13,6 +13,7 @@ import torch
 from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
+from luxvox.data.sharpness import MEASURES
 from luxvox.finetune.focus.head_examples import draw_batch, known_stains, make_example
 from luxvox.finetune.focus.head_lists import read_labelled
 from luxvox.finetune.focus.head_measure import judge, measure
@@ -63,6 +64,9 @@ def test_measures_and_course_are_learnt_with(tmp_path):
     model = load_learned(tmp_path / "run").model
     assert model.prior.std() > 0.01
     assert model.measures_spread.std() > 0.01
+    assert 0 <= numbers["new_strange"] < 0.3
+    assert model.strange.limit.isfinite()
+    assert model.strange.whiten.std() > 0.1
 
 
 def test_gate_and_doubt_have_learnt_something(run):
@@ -141,6 +145,19 @@ def test_batches_are_pure_functions_of_the_step():
     lens = torch.cat([batch.lens for batch in batches])
     assert 0.05 < lens.isnan().all(1).float().mean() < 0.3
     assert known_stains(LEARNT) == ("DAPI", "lectin")
+
+
+@pytest.mark.parametrize("alone", [0.0, 1.0])
+def test_sweeps_may_be_shown_slice_by_slice(alone):
+    examples = [make_example(s, (), None, measured=True) for s in LEARNT]
+    recipe = SMALL.model_copy(update={"batch": 8, "alone": alone})
+    given = draw_batch(examples, recipe, 0).given
+    assert given.measures is not None
+    places = given.measures[..., len(MEASURES) :]
+    assert given.sweep.any() == (alone == 0)
+    for sweep, found in zip(given.sweep, places, strict=True):
+        assert (found[..., -1] == float(sweep)).all()
+        assert (found != 0).any() == bool(sweep)
 
 
 @pytest.mark.parametrize(
