@@ -42,8 +42,8 @@ class Example:
         labels: [Z, Y, X] int64, 0 = background, then the classes; None where the task has none.
         counts: [Z, Y, X] bool, False = ignored; None where the task has no labels.
         target: [Z, Y, X] float32, normalised by the image's stats; None but for restoration.
-        instances: [Z, Y, X] numbers of objects of a binary segmentation; None where the labels do
-            not number any.
+        instances: [Z, Y, X] numbers of objects of a binary segmentation, 0 = background; None where
+            the labels tell no two apart.
         structure: what the labels are of. class_name: of the whole volume.
     """
 
@@ -139,7 +139,7 @@ def need_objects(rows: Sequence[Row], examples: Sequence[Example]) -> None:
     """Refuse labels that number no objects.
 
     Raises:
-        InputError: no row holds a value above 1, or one value is the foreground.
+        InputError: no row holds two values of foreground, or one value is the foreground.
     """
     if all(example.instances is None for example in examples):
         where = ", ".join(row.where for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
@@ -210,8 +210,12 @@ def _with_labels(row: Row, label_values: Sequence[int], foreground: int | None) 
         wanted = row.foreground_label if row.foreground_label is not None else foreground
         labels = (values == wanted if wanted is not None else values > 0).astype(np.int64)
         labels[~counts] = 0
-        if wanted is None and values.max(where=counts, initial=0) > 1:
-            instances = (values * labels).astype(np.int32)
+        numbers, places = np.unique(values * labels, return_inverse=True)
+        # Two numbers or more: a mask of 0 and 255 tells nothing apart. Counted anew, as those of
+        # some programs are larger than 32 bits hold.
+        if wanted is None and np.count_nonzero(numbers) > 1:
+            first = 0 if numbers[0] == 0 else 1  # no background at all
+            instances = (places.reshape(values.shape) + first).astype(np.int32)
     example = _with_image(row, volume, raw)
     return replace(example, labels=labels, counts=counts, instances=instances)
 

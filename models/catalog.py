@@ -26,7 +26,7 @@ SHIPPED: Mapping[str, Mapping[str, str]] = {
         "focus/README.md": "747844c92308922fa4509b9868d0e97b2c4ff35dc766f0c53520444fcf4616de",
         "focus/config.json": "5baf252f13a77c00b6d552efc051d4966a80109488b0c74ff67239c81159f789",
         "focus/model.safetensors": (
-            "4d2f844b9e2b63e8413c4ac28d2a5abdef2dcf1ad5803e2f566bbb8093f62f73"
+            "cb4069c9b29ab20c3d2e29b2a6ab359d0cbc8f2861903f0c6b674d70107470c1"
         ),
     },
 }

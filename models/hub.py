@@ -98,7 +98,7 @@ def import_folder(path: Path, name: str | None = None) -> Path:
     """Put weights from a disk into the cache: what `download --to` wrote, a weights folder, a zip.
 
     Args:
-        path: folder or archive.
+        path: folder, also a RUN, or archive.
         name: to load it by; None = the source it came from, else the name of the folder.
 
     Returns:
@@ -113,6 +113,7 @@ def import_folder(path: Path, name: str | None = None) -> Path:
     if path.is_file() and not is_archive(path.name):
         raise InputError(f"{path}: expected a folder, or an archive (.zip, .tar.gz); give one")
     stem = path.name
+    path = path / "weights" if (path / "weights" / CONFIG).is_file() else path
     while is_archive(stem) or stem.endswith(".tar"):
         stem = stem.rpartition(".")[0]
     with staging(f"import-{quote(stem, safe='')[:60].replace('%', '-')}") as folder:

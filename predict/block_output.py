@@ -19,6 +19,10 @@ class Stored(NamedTuple):
     kind: Literal["image", "labels"]
 
 
+OBJECTS = Stored(0, "uint32", "labels")
+"""How a store holds numbered objects."""
+
+
 class BlockOutput(BaseModel):
     """What is wanted of every voxel; stands in plan.json."""
 
@@ -34,6 +38,9 @@ class BlockOutput(BaseModel):
     """Of labels with several classes: the value of each; () = the number of the class."""
     names: tuple[str, ...] = ()
     """Of probabilities of several classes: what the channels are called."""
+    depth: bool = False
+    """Of labels with one foreground that objects are numbered in: the depth inside each, which the
+    network has learnt as a second channel, is stored as well."""
 
     @property
     def is_labels(self) -> bool:
@@ -42,6 +49,8 @@ class BlockOutput(BaseModel):
 
     def stored(self, channels: int) -> Stored:
         """How answers of that many channels are stored."""
+        if self.depth:
+            return Stored(2, "float32", "image")
         if self.what == "embeddings":
             return Stored(channels, "float16", "image")
         if self.what == "classes":  # 0 = nothing is there
@@ -57,9 +66,12 @@ class BlockOutput(BaseModel):
         """What is stored of an answer [C, Z, Y, X]: [Z, Y, X], or [C, Z, Y, X] of several.
 
         Args:
-            answer: probabilities, tokens, or a normalised image of one channel.
+            answer: probabilities, tokens, or a normalised image of one channel; with depth, a
+                probability and the depth.
             stats: of the volume.
         """
+        if self.depth:
+            return np.stack([(answer[0] > self.threshold).astype(np.float32), answer[1]])
         if self.what == "restored":
             return denormalize(answer[0].astype(np.float64), stats).astype(np.float32)
         if self.what == "embeddings":

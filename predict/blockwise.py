@@ -25,8 +25,9 @@ from .finish import Progress as FinishProgress
 from .finish import finish, metrics_of, save_metrics, unfinish
 from .frame import Frame
 from .outcome import Outcome, check_tables
-from .plan import BlockPlan, Network, make_plan, plan_key, read_plan, write_plan
+from .plan import BlockPlan, Network, make_plan, plan_key
 from .plan_estimate import need_disk
+from .plan_file import read_plan, write_plan
 from .run import Job, Progress, Tally, run_blocks
 from .stop import Stop
 from .task_weights import Triple

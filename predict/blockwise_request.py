@@ -11,7 +11,7 @@ from ..data.voxel import format_voxel_size
 from .block_output import BlockOutput
 from .blockwise import Request
 from .frame import Frame, choose_frame
-from .image import bf16_or_no, voxel_size_warning
+from .image import bf16_or_no, has_distance, voxel_size_warning
 from .task_network import ClassNetwork, TaskNetwork, weights_hash
 from .task_weights import TaskWeights
 
@@ -68,7 +68,10 @@ def request_task(
             recipe={**recipe, "classes": list(task.classes)}, version=ngff,
         )  # fmt: skip
     output = output_of(weights, threshold, probabilities)
-    network = TaskNetwork(weights, size, precision)
+    depth = instances and has_distance(weights)
+    if depth:
+        output = output.model_copy(update={"depth": True})
+    network = TaskNetwork(weights, size, precision, depth)
     return Request(
         volume, place, network, output, task.tile, instances=instances, frame=frame,
         recipe=recipe, version=ngff, tables=tables, names=structure_names(weights),

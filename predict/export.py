@@ -140,15 +140,17 @@ def export(
 
 
 def check_place(out: Path, suffixes: Sequence[str], overwrite: bool) -> None:
-    """Refuse a name with another ending, and a file that stands there.
+    """Refuse a name with another ending, a file that stands there, and a folder that does not.
 
     Raises:
-        InputError: either.
+        InputError: any of them.
     """
     if out.suffix not in suffixes:
         raise InputError(f"{out}: expected a name in {' or '.join(suffixes)}")
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; choose another name, or add --overwrite")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: the folder {out.parent} does not exist; make it first")
 
 
 def compare(answer: Tensor, wanted: Tensor, out: Path) -> float:

@@ -13,6 +13,8 @@ from ..data.formats.zarr_writer import list_labels
 from ..data.save import labels_store
 from ..data.voxel import format_voxel_size
 from .block_marks import hold
+from .block_output import OBJECTS
+from .heap import trim_heap
 from .merge_instances import merge_instances
 from .outcome import Outcome
 from .run import Job, Tally
@@ -60,6 +62,7 @@ def finish(
         found = None
         if wanted:
             found = outcome.measure(lambda done, total: progress("tables", done, total))
+        trim_heap()  # what levels and tables took; the page needs room of its own
         facts, warning = page_facts(job, tally, objects)
         if job.done.all():  # else there is nothing to show: not a single block could be read
             outcome.report(_lead(job), facts, warning, found)
@@ -74,7 +77,7 @@ def _complete(job: Job, outcome: Outcome, progress: Progress) -> int | None:
     """Number objects, make coarser levels; gives how many objects there are, if any were asked."""
     store, out, objects = job.store, outcome.out, None
     if outcome.instances:
-        store = job.plan.store(out, "uint32")
+        store = job.plan.store(out, OBJECTS)
         shutil.rmtree(out, ignore_errors=True)  # of an earlier finish
         store.create()
         objects = merge_instances(

@@ -93,10 +93,13 @@ class LearnedScorer:
             corners,
             lens,
             torch.tensor([number]),
-            torch.tensor([mode == "sweep"]),
+            mode,
             full_depth_of_field_um(*lens[0].tolist()) if known else None,
         )
-        return judge.survey_sweep(whole, sample.places).score if mode == "sweep" else judge.score
+        # One slice shows no sweep; of `--watch` it is the first image, and the stack is another.
+        if mode == "volume" or len(sample.places) == 1:
+            return judge.score
+        return judge.survey_sweep(whole, sample.places).score
 
     def _lens(self, stack: FocusStack) -> Tensor:
         """[1, 4]; nan unless everything is known."""
@@ -143,7 +146,7 @@ class _Judge:
     corners: Tensor  # [T, 2] pixels
     lens: Tensor  # [1, 4]
     stain: Tensor  # [1]
-    sweep: Tensor  # [1]
+    mode: Mode
     depth_of_field_um: float | None
     of_stack: MeasureRange | None = None  # of heads with measures, in sweeps
     course: SweepCourse | None = None
@@ -162,7 +165,7 @@ class _Judge:
         missing = [place for place in needed if self._features(place) is None]
         if missing:
             self._describe(missing, self.stack.read(missing))
-        answer = self._answer(needed, self.sweep)
+        answer = self._answer(needed, self._sweep)
         for place in [place for place in self.around if place < last - REACH]:
             del self.around[place]
         model = self.learned.model
@@ -208,7 +211,12 @@ class _Judge:
 
     @property
     def _mixes(self) -> bool:
-        return self.learned.model.config.mixer and bool(self.sweep[0])
+        return self.learned.model.config.mixer and self.mode == "sweep"
+
+    @property
+    def _sweep(self) -> Tensor:
+        """[1] bool."""
+        return torch.tensor([self.mode == "sweep"])
 
     def _describe(self, places: Sequence[int], slices: Tensor) -> None:
         """Keep the features of slices, one at a time."""
@@ -231,7 +239,7 @@ class _Judge:
         if self.learned.model.config.measures:
             measured = measure_windows(tiles) if measured is None else measured
             measures = with_places(measured, self.of_stack)[None]
-        given = FocusInput(tiles[None], self.lens, self.stain, self.sweep, z, tokens, measures)
+        given = FocusInput(tiles[None], self.lens, self.stain, self._sweep, z, tokens, measures)
         return self.learned.model.features(given)
 
     def _windows(self, places: Sequence[int], slices: Tensor) -> Tensor:
@@ -256,7 +264,7 @@ class _Judge:
         """One slice of an answer."""
         distance = float(answer.expected[0, place])
         spread = float(answer.log_variance[0, place].mul(0.5).exp())
-        residuals = self.learned.residuals
+        residuals = self.learned.residuals[self.mode]
         radius = residuals.radius(_PROMISED) * spread
         near, far = max(distance - radius, 0.0), distance + radius
         unit = self.depth_of_field_um

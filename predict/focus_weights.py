@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ from ..models.checkpoint import CONFIG, load_strict, load_weights, save_weights
 from ..models.focus_config import FocusConfig
 from ..models.focus_regressor import FocusRegressor
 from ..models.heads.focus import FocusHead
+from .focus import Mode
 from .focus_calibration import Residuals
 from .focus_tokens import FrozenEncoder
 
 KIND = "focus"
 """Of weights; and the folder inside of other weights that a head ships in."""
-_RESIDUALS, _STACKS = "residuals", "residual_stacks"
+MODES: tuple[Mode, ...] = get_args(Mode)
+_RESIDUALS, _STACKS = "residuals_{}", "residual_stacks_{}"  # of a mode
 
 FocusModel = FocusHead | FocusRegressor
 
@@ -41,14 +43,15 @@ class LearnedFocus:
         model: in evaluation mode.
         stains: that it knows, as written; the first has number 1, 0 is the unknown.
         encoder: frozen; None where the head reads no tokens.
-        residuals: (true - found) / (standard deviation it said), of specimens left out.
+        residuals: (true - found) / (standard deviation it said), of specimens left out, by mode:
+            a volume is far harder than a sweep. Of a mode that none was of, they are empty.
         where: names it in messages.
     """
 
     model: FocusModel
     stains: tuple[str, ...]
     encoder: FrozenEncoder | None
-    residuals: Residuals
+    residuals: Mapping[Mode, Residuals]
     where: str
 
     def stain_number(self, stain: str | None) -> int:
@@ -77,12 +80,10 @@ def save_learned(
     Raises:
         InputError: the folder cannot be written.
     """
-    residuals = learned.residuals
-    tensors: dict[str, Tensor] = {
-        **learned.model.state_dict(),
-        _RESIDUALS: torch.from_numpy(residuals.values.astype(np.float32)),
-        _STACKS: torch.from_numpy(residuals.stacks.astype(np.int64)),
-    }
+    tensors: dict[str, Tensor] = dict(learned.model.state_dict())
+    for mode, residuals in learned.residuals.items():
+        tensors[_RESIDUALS.format(mode)] = torch.from_numpy(residuals.values.astype(np.float32))
+        tensors[_STACKS.format(mode)] = torch.from_numpy(residuals.stacks.astype(np.int64))
     encoder = learned.encoder
     config = {
         "architecture": {
@@ -116,8 +117,8 @@ def load_learned(name: str | Path) -> LearnedFocus:
     """Open a RUN of `luxvox finetune focus`, the weights in it, or a name that ships with a head.
 
     Raises:
-        InputError: no such folder, other weights, damaged ones, or an encoder that is not the one
-            that was learnt with.
+        InputError: no such folder, other weights, damaged ones, those of an earlier luxvox, or an
+            encoder that is not the one that was learnt with.
     """
     folder = _head_folder(name)
     tensors, config = load_weights(folder)
@@ -129,7 +130,6 @@ def load_learned(name: str | Path) -> LearnedFocus:
                 "luxvox finetune focus"
             )
         model = build_model(FocusConfig.model_validate(parts["focus"]))
-        values, stacks = tensors.pop(_RESIDUALS), tensors.pop(_STACKS)
         stains = tuple(str(stain) for stain in config["stains"])
         named, fingerprint = parts["encoder"], parts["encoder_fingerprint"]
     except (KeyError, TypeError, ValueError) as error:
@@ -137,6 +137,13 @@ def load_learned(name: str | Path) -> LearnedFocus:
             f"{folder}: no focus head can be built from it ({one_line(error)}); give a RUN of "
             "luxvox finetune focus"
         ) from error
+    asked = [*model.state_dict(), *(n.format(m) for m in MODES for n in (_RESIDUALS, _STACKS))]
+    if lacking := [name for name in asked if name not in tensors]:
+        raise InputError(
+            f"{folder}: lacks {lacking[0]}, as heads of an earlier luxvox do; train it again with "
+            "luxvox finetune focus"
+        )
+    residuals: dict[Mode, Residuals] = {mode: _residuals(tensors, mode) for mode in MODES}
     load_strict(model, tensors, str(folder))
     encoder = None if named is None else FrozenEncoder(named)
     if encoder is not None and encoder.fingerprint != fingerprint:
@@ -144,8 +151,13 @@ def load_learned(name: str | Path) -> LearnedFocus:
             f"{folder}: learnt with other weights of {named} than those there are now; bring back "
             "the old ones, or train again"
         )
-    residuals = Residuals(values.numpy().astype(np.float64), stacks.numpy())
     return LearnedFocus(model.eval(), stains, encoder, residuals, str(name))
+
+
+def _residuals(tensors: dict[str, Tensor], mode: Mode) -> Residuals:
+    """Taken out of the tensors: they are no part of the network."""
+    values, stacks = (tensors.pop(name.format(mode)) for name in (_RESIDUALS, _STACKS))
+    return Residuals(values.numpy().astype(np.float64), stacks.numpy())
 
 
 def _head_folder(name: str | Path) -> Path:

@@ -16,6 +16,7 @@ def split_objects(
     mask: NDArray[np.bool_],
     voxel_size_um: VoxelSize | None = None,
     distance: NDArray[np.float32] | None = None,
+    deepest: float | None = None,
 ) -> NDArray[np.uint32]:
     """Number the objects of a mask, each connected piece at least once.
 
@@ -26,6 +27,8 @@ def split_objects(
         mask: [Z, Y, X] bool.
         voxel_size_um: (z, y, x); None = cubes.
         distance: [Z, Y, X] of a head that has learnt it; None = measured in the mask.
+        deepest: largest learnt distance of the whole volume, where the mask is a part of it; None =
+            that in the mask.
 
     Returns:
         [Z, Y, X] uint32, 0 = background, numbers without gaps.
@@ -42,7 +45,7 @@ def split_objects(
         neck = NECK_VOXELS * min(size)
     else:
         depth = distance.astype(np.float32)
-        neck = max(_NECK_SHARE * float(depth[mask].max()), 1e-6)
+        neck = max(_NECK_SHARE * float(depth[mask].max() if deepest is None else deepest), 1e-6)
     # Far below every object, so that each keeps a maximum of its own however thin it is.
     depth = np.where(mask, depth, depth[mask].min() - 10 * neck)
     floor = reconstruction(depth - neck, depth, method="dilation")

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid, Box, inside
 from .instances import split_objects
 from .plan import Store
@@ -38,7 +37,8 @@ def merge_instances(
     """Number the objects of a mask that is larger than memory.
 
     Args:
-        mask: [Z, Y, X], foreground above 0.
+        mask: [Z, Y, X], foreground above 0; or [2, Z, Y, X], the mask and the depth inside each
+            object, which then decides where they are split.
         objects: takes uint32, 0 = background, numbers without gaps in the order of the objects'
             first voxels, so that they know nothing of blocks; made already.
         grid: of the blocks of both.
@@ -50,9 +50,9 @@ def merge_instances(
     """
     scratch.mkdir(parents=True, exist_ok=True)
     total, found = 2 * grid.num_blocks, UnionFind()
-    firsts = [np.zeros(1, np.int64)]
+    firsts, deepest = [np.zeros(1, np.int64)], _deepest(mask, grid)
     for block in range(grid.num_blocks):
-        firsts.append(_number(mask, objects, grid, block, found, scratch))
+        firsts.append(_number(mask, deepest, objects, grid, block, found, scratch))
         progress(block + 1, total)
     for block in range(grid.num_blocks):
         _join(objects, grid, block, scratch, found)
@@ -66,8 +66,26 @@ def merge_instances(
     return int(final.max(initial=0))
 
 
+def _masked(mask: Store, box: Box) -> tuple[NDArray[np.bool_], NDArray[np.float32] | None]:
+    """Foreground [Z, Y, X] of a box, and the learnt depth of each voxel where there is one."""
+    values = mask.read(box)
+    return (values > 0, None) if values.ndim == 3 else (values[0] > 0, values[1])
+
+
+def _deepest(mask: Store, grid: BlockGrid) -> float | None:
+    """The largest learnt depth of the volume: blocks are to be split by one measure."""
+    found = [-np.inf]
+    for block in range(grid.num_blocks):
+        foreground, depth = _masked(mask, grid.box(block))
+        if depth is None:
+            return None
+        found.append(float(depth[foreground].max(initial=-np.inf)))
+    return max(found)
+
+
 def _number(
     mask: Store,
+    deepest: float | None,
     objects: Store,
     grid: BlockGrid,
     block: int,
@@ -81,10 +99,10 @@ def _number(
     """
     core = grid.box(block)
     around = _grown(core, grid, MARGIN)
-    foreground = mask.read(around) > 0
+    foreground, depth = _masked(mask, around)
     local = np.zeros(foreground.shape, np.uint32)
     if foreground[inside(core, around)].any():
-        local = split_objects(foreground, _size(mask))
+        local = split_objects(foreground, mask.voxel_size_um, depth, deepest)
     own, first = np.unique(local[inside(core, around)], return_index=True)
     own, first = own[own > 0], first[own > 0]
     number = np.zeros(int(local.max(initial=0)) + 1, np.uint32)
@@ -155,7 +173,3 @@ def _shell(core: Box, near: Box) -> Iterator[Box]:
         slab[axis] = slice(outer.start, inner.start) if side == 0 else slice(inner.stop, outer.stop)
         if slab[axis].start < slab[axis].stop:
             yield slab[0], slab[1], slab[2]
-
-
-def _size(mask: Store) -> VoxelSize | None:
-    return mask.voxel_size_um

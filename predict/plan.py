@@ -16,18 +16,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ..configs.errors import InputError
 from ..data.block_store import BlockStore, fit_block
 from ..data.block_tiff import BlockTiff, is_tiff
 from ..data.normalize import IntensityStats, describe, measure_intensity
-from ..data.resample import resample
+from ..data.resample import How, resample
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid
-from .block_output import BlockOutput
+from .block_output import BlockOutput, Stored
 from .file_state import file_state
 from .frame import Frame, native_frame
 from .plan_estimate import choose_block, disk_bytes, memory_bytes, try_network
@@ -89,15 +89,15 @@ class BlockPlan(BaseModel):
         """Of blocks and tiles."""
         return _grid(self.frame, self.block, self.tile, self.overlap)
 
-    def store(self, path: Path, dtype: str | None = None) -> Store:
+    def store(self, path: Path, stored: Stored | None = None) -> Store:
         """The output at a path; nothing is opened.
 
         Args:
             path: a name in .ome.tif is an OME-TIFF, any other an OME-Zarr.
-            dtype: in place of that of the output: of numbered objects.
+            stored: how, where it is not the output itself: numbered objects.
         """
-        channels, own, kind = self.output.stored(self.channels)
-        dtype, size, at = dtype or own, self.voxel_size_um, self.translation_um
+        channels, dtype, kind = stored or self.output.stored(self.channels)
+        size, at = self.voxel_size_um, self.translation_um
         names = self.output.names if channels else ()
         if is_tiff(path):
             return BlockTiff(path, self.shape, self.block, channels, dtype, size, at, names)
@@ -124,9 +124,15 @@ class BlockPlan(BaseModel):
         found, grid = self.output.values(answer, self.stats), self.grid
         if grid.tiled == grid.shape:
             return found
-        box, how = grid.box(block), "nearest" if self.output.is_labels else "linear"
-        resampled = resample(found, grid.core(block), box, grid.tiled, grid.shape, how)
-        return resampled.astype(found.dtype, copy=False)
+
+        def back(values: NDArray, how: How) -> NDArray:
+            box, core = grid.box(block), grid.core(block)
+            resampled = resample(values, core, box, grid.tiled, grid.shape, how)
+            return resampled.astype(values.dtype, copy=False)
+
+        if self.output.depth:  # a mask, and what grades it
+            return np.stack([back(found[0], "nearest"), back(found[1], "linear")])
+        return back(found, "nearest" if self.output.is_labels else "linear")
 
 
 def plan_key(volume: Volume, output: BlockOutput, tile: Triple, recipe: Mapping[str, Any]) -> str:
@@ -223,31 +229,6 @@ def make_plan(
     return plan.model_copy(
         update={"estimate": plan.estimate.model_copy(update={"disk_bytes": disk})}
     )
-
-
-def write_plan(run: Path, plan: BlockPlan) -> None:
-    """Write RUN/plan.json in one step."""
-    draft = run / ".plan.json"
-    draft.write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    draft.replace(run / "plan.json")
-
-
-def read_plan(run: Path) -> BlockPlan | None:
-    """The plan of a run; None where there is none.
-
-    Raises:
-        InputError: a file that is no plan.
-    """
-    path = run / "plan.json"
-    try:
-        return BlockPlan.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: no plan of this version of luxvox ({error.error_count()} fields differ); "
-            "start anew with --overwrite"
-        ) from None
 
 
 def _grid(frame: Frame, block: Triple, tile: Triple, overlap: Triple) -> BlockGrid:

@@ -19,6 +19,7 @@ from ..data.normalize import normalize
 from ..data.tiles import gaussian_weights
 from ..data.volume import Volume
 from .block_grid import BlockGrid, Box, bounding_box, common, inside
+from .heap import apart
 from .plan import BlockPlan, Network
 from .tile_cache import TileCache
 
@@ -79,7 +80,7 @@ def predict_block(
     tiles = grid.tiles(block)
     core = grid.core(block)
     shape = [part.stop - part.start for part in core]
-    total, weight_sum = torch.zeros(plan.channels, *shape), torch.zeros(shape)
+    total, weight_sum = apart(plan.channels, *shape), apart(*shape)
     weight = gaussian_weights(grid.tile_shape)
     # Tiles are added in their own order, so one that is at hand waits for those before it.
     waiting: deque[tuple[int, Tensor | None]] = deque()
@@ -103,7 +104,7 @@ def predict_block(
         if len(missing) == plan.batch or not missing:
             settle()
     settle()
-    return (total / weight_sum).numpy()
+    return total.div_(weight_sum).numpy()
 
 
 def _answers(plan: BlockPlan, network: Network, raw: Sequence[NDArray]) -> Sequence[Tensor]:

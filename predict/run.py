@@ -118,7 +118,8 @@ def run_blocks(
     for block in todo:
         job.failed.unset(block)
     busy = [block for block in todo if block not in empty]
-    cache = TileCache(job.run / "scratch" / str(blocks[0]), busy, grid.blocks, CACHE_BYTES)
+    scratch, answer = job.run / "scratch" / str(blocks[0]), (plan.channels, *grid.tile_shape)
+    cache = TileCache(scratch, busy, grid.blocks, answer, CACHE_BYTES)
     following = dict(itertools.pairwise(busy))
     began = trimmed = time.monotonic()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:

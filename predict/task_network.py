@@ -14,17 +14,19 @@ from .task_weights import TaskWeights
 
 
 class TaskNetwork(NamedTuple):
-    """Answers of a task for tiles; without the distance channel of heads that have one.
+    """Answers of a task for tiles.
 
     Attributes:
         weights: of a task "segment" or "restore".
         voxel_size_um: (z, y, x) of the tiles; None = not known.
         precision: not "auto": every machine is to compute alike.
+        distance: of a head with that channel: give it too, last.
     """
 
     weights: TaskWeights
     voxel_size_um: VoxelSize | None
     precision: Precision
+    distance: bool = False
 
     def __call__(self, tiles: Tensor) -> Tensor:
         """[B, 1, z, y, x], normalised -> [B, C, z, y, x]; sides below a patch are filled up."""
@@ -36,7 +38,8 @@ class TaskNetwork(NamedTuple):
         for axis, missing in enumerate(short, start=2):
             tiles = _mirror_filled(tiles, axis, missing)
         answer = predict_tiles(self.weights, tiles, self.voxel_size_um, self.precision)
-        answer = answer[:, :-1] if has_distance(self.weights) else answer
+        if has_distance(self.weights) and not self.distance:
+            answer = answer[:, :-1]
         return answer[:, :, :z, :y, :x]
 
 

@@ -6,6 +6,7 @@ does not fit into memory goes to disk, and leaves it with the last block that ne
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+from .heap import apart
 
 
 class TileCache:
@@ -23,6 +26,7 @@ class TileCache:
         folder: Path,
         blocks: Sequence[int],
         touched: Callable[[int], list[int]],
+        shape: tuple[int, int, int, int],
         limit_bytes: int,
     ) -> None:
         """Start empty.
@@ -31,12 +35,14 @@ class TileCache:
             folder: for what does not fit into memory; emptied now.
             blocks: that are to be done, in any order.
             touched: gives the blocks that a tile touches.
+            shape: (C, z, y, x) of every answer.
             limit_bytes: of memory.
         """
         shutil.rmtree(folder, ignore_errors=True)
         self._folder, self._touched = folder, touched
         self._left = set(blocks)
-        self._room = limit_bytes
+        count = limit_bytes // (4 * math.prod(shape))
+        self._free = list(apart(count, *shape)) if count else []
         self._held: dict[int, Tensor] = {}
         self._spilled: set[int] = set()
 
@@ -52,11 +58,8 @@ class TileCache:
         """Keep the answer [C, z, y, x] that a block has computed, if another one needs it."""
         if not self.wanted(tile, block):
             return
-        size = answer.nbytes
-        if size <= self._room:
-            self._room -= size
-            alone = answer.untyped_storage().nbytes() == size
-            self._held[tile] = answer if alone else answer.clone()  # not the batch around it
+        if self._free:
+            self._held[tile] = self._free.pop().copy_(answer)
         else:
             self._folder.mkdir(parents=True, exist_ok=True)
             np.save(self._folder / f"{tile}.npy", answer.numpy(), allow_pickle=False)
@@ -74,9 +77,8 @@ class TileCache:
         for tile in tiles:
             if tile not in self or self.wanted(tile, block):
                 continue
-            held = self._held.pop(tile, None)
-            if held is not None:
-                self._room += held.nbytes
+            if tile in self._held:
+                self._free.append(self._held.pop(tile))
             else:
                 self._spilled.discard(tile)
                 (self._folder / f"{tile}.npy").unlink(missing_ok=True)
@@ -84,5 +86,6 @@ class TileCache:
     def clear(self) -> None:
         """Forget everything, on disk too."""
         self._held.clear()
+        self._free.clear()
         self._spilled.clear()
         shutil.rmtree(self._folder, ignore_errors=True)

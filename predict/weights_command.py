@@ -117,7 +117,14 @@ def where_command(name: str | None = None) -> None:
 
 
 def import_command(path: Path, name: str | None = None) -> None:
-    """Put a folder or an archive of weights into the cache, and print how to load it."""
+    """Put a folder or an archive of weights into the cache, and print how to load it.
+
+    Raises:
+        InputError: as `models.hub.import_folder`; a name that means what ships.
+    """
+    wanted = name or path.name.partition(".")[0]
+    if wanted in SHIPPED:  # which would be found first, whatever lay in the cache
+        raise InputError(f"{wanted}: weights of that name ship; give another name with --name")
     folder = import_folder(path, name)
     origin = read_origin(folder)
     source = str(origin.get("source", ""))

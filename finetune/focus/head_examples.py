@@ -18,6 +18,7 @@ from ...data.stains import parse_stain
 from ...models.focus_bank import blur_px
 from ...models.focus_config import CELL, FocusInput
 from ...models.heads.focus import FocusHead
+from ...predict.focus import Mode
 from ...predict.focus_measures import MeasureRange, measure_windows, with_places
 from ...predict.focus_tokens import FrozenEncoder, stack_stats
 from ...predict.focus_windows import StackScale, cut_windows, undrifted, window_corners
@@ -65,6 +66,11 @@ class Example:
             None if self.tokens is None else self.tokens[None],
             None if self.measures is None else self.measures[None],
         )
+
+    @property
+    def mode(self) -> Mode:
+        """What moved."""
+        return "sweep" if self.sweep else "volume"
 
     @property
     def slice_truth(self) -> Tensor:

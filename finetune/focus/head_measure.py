@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from ...data.focus_labels import focus_score
 from ...models.focus_config import FocusAnswer
 from ...models.heads.focus import FocusHead
 from ...models.metrics.ranking import ranking_metrics
+from ...predict.focus import Mode
 from ...predict.focus_calibration import Residuals
 from ...predict.focus_peak import find_peak
-from ...predict.focus_weights import FocusModel
+from ...predict.focus_weights import MODES, FocusModel
 from .head_examples import Example
 
 _PROMISED = 0.9
@@ -35,10 +36,21 @@ def judge(model: FocusModel, example: Example) -> FocusAnswer:
     return answer if course is None else course.follow(answer, z, model.values)
 
 
-def residuals_of(model: FocusModel, examples: Sequence[Example]) -> Residuals:
-    """(true - found) / (standard deviation it says) of slices of known distance, by specimen."""
-    values, numbers = [], []
+def residuals_of(model: FocusModel, examples: Sequence[Example]) -> dict[Mode, Residuals]:
+    """(true - found) / (standard deviation it says) of slices of known distance.
+
+    Returns:
+        Of sweeps and of volumes, by specimen; empty where no example is of that mode.
+    """
     names = list(dict.fromkeys(example.specimen for example in examples))
+    return {
+        mode: _residuals(model, [one for one in examples if one.mode == mode], names)
+        for mode in MODES
+    }
+
+
+def _residuals(model: FocusModel, examples: Sequence[Example], names: Sequence[str]) -> Residuals:
+    values, numbers = [np.empty(0)], [np.empty(0, np.int64)]
     for example in examples:
         answer = judge(model, example)
         truth = example.slice_truth
@@ -57,7 +69,7 @@ def keep_usual(model: FocusHead, examples: Sequence[Example]) -> None:
 
 
 def measure(
-    model: FocusModel, residuals: Residuals, examples: Sequence[Example]
+    model: FocusModel, residuals: Mapping[Mode, Residuals], examples: Sequence[Example]
 ) -> dict[str, float]:
     """Numbers by name; nan where no stack says anything.
 
@@ -79,7 +91,7 @@ def measure(
         error = np.abs(found - truth)[known]
         strange.append(float((answer.strange[0] > 1).float().mean()))
         errors[example.sweep].append(error.mean())
-        covered.append((error <= residuals.radius(_PROMISED) * spread[known]).mean())
+        covered.append((error <= residuals[example.mode].radius(_PROMISED) * spread[known]).mean())
         if example.sweep and known.sum() > 2:
             srcc.append(ranking_metrics(found[known], truth[known])["srcc"])
             best.append(_best_slice_error(found, truth))

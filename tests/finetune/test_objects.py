@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from luxvox.configs.errors import InputError
+from luxvox.finetune.examples import load_example
 from luxvox.finetune.object_depth import object_depth
 from luxvox.predict.image import predict_maps
 from luxvox.predict.instances import split_objects
@@ -49,8 +50,6 @@ def test_a_channel_learns_the_depth_and_splits_by_it(
     row = labelled_row(1, **files)
     run("segment", "given", tmp_path / "run", *WORDS, weights=pretrained, support=[row])
     weights = load_task(tmp_path / "run")
-    from luxvox.finetune.examples import load_example
-
     example = load_example(row, "segment")
     assert example.instances is not None
     maps = predict_maps(weights, example.image, example.voxel_size_um)
@@ -63,10 +62,22 @@ def test_a_channel_learns_the_depth_and_splits_by_it(
 
 def test_labels_without_numbers_are_refused(tmp_path, labelled_row, write, balls, run) -> None:
     image, numbers = balls(1)
-    row = labelled_row(1, labels=write("mask", (numbers > 0).astype(np.uint8)))
-    with pytest.raises(InputError, match="labels that number no objects"):
-        run("segment", "given", tmp_path / "run", "objects=true", "steps=1", support=[row])
+    for value in (1, 255):  # a mask, as most programs write it
+        mask = write("mask", (numbers > 0).astype(np.uint8) * value)
+        row = labelled_row(1, labels=mask)
+        with pytest.raises(InputError, match="labels that number no objects"):
+            run("segment", "given", tmp_path / "run", "objects=true", "steps=1", support=[row])
     assert image.any()
+
+
+def test_numbers_of_any_size_are_those_of_objects(labelled_row, write) -> None:
+    _, numbers = touching()
+    for size in (100_000, 350_000_000):  # above 16 bits; above 31
+        large = write(f"large{size}", numbers.astype(np.uint32) * size)
+        row = labelled_row(1, image=write("image", touching()[0]), labels=large)
+        example = load_example(row, "segment")
+        assert example.instances is not None
+        assert np.array_equal(example.instances, numbers)
 
 
 def test_pretrained_logits_are_kept_beside_the_new_channel(tmp_path, pretrained) -> None:

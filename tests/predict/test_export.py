@@ -116,6 +116,8 @@ def test_what_cannot_be_exported_is_said_in_one_line(
     with pytest.raises(InputError, match="exists already"):
         export(run, tmp_path / "there.pt2")
     assert (tmp_path / "there.pt2").read_text() == "mine"
+    with pytest.raises(InputError, match=r"the folder .*no does not exist; make it first"):
+        export(run, tmp_path / "no" / "x.pt2")
     with pytest.raises(InputError, match="--part decoder: expected encoder or one of"):
         export(run, tmp_path / "x.pt2", part="decoder")
     with pytest.raises(InputError, match="fine-tuned for task 'segment', asked for 'restore'"):

@@ -216,7 +216,7 @@ def test_a_scorer_takes_the_place_of_the_default_behind_the_gate():
         model_id, calib_id = "by place", "none"
 
         def begin(self, sample, stack, stain, mode):
-            assert (sample.shape, stain, mode) == ((Z, SIDE, SIDE), "DAPI", "sweep")
+            assert (sample.slices.shape, stain, mode) == ((Z, SIDE, SIDE), "DAPI", "sweep")
 
             def answer(slices, places):
                 assert len(slices) == len(places)
@@ -451,7 +451,7 @@ class _Brightness:
 
     def begin(self, sample, stack, stain, mode):
         return lambda slices, places: [
-            SliceFocus(float(plane.mean() / sample.mean()), level=2.0) for plane in slices
+            SliceFocus(float(plane.mean() / sample.slices.mean()), level=2.0) for plane in slices
         ]
 
 

@@ -23,7 +23,13 @@ from luxvox.predict.focus_learned import MOST_TILES, LearnedScorer
 from luxvox.predict.focus_measures import MEASURED
 from luxvox.predict.focus_scorer import load_scorer
 from luxvox.predict.focus_stack import FocusStack
-from luxvox.predict.focus_weights import LearnedFocus, is_learned, load_learned, save_learned
+from luxvox.predict.focus_weights import (
+    MODES,
+    LearnedFocus,
+    is_learned,
+    load_learned,
+    save_learned,
+)
 from luxvox.predict.focus_windows import StackScale, cut_windows, undrifted, window_corners
 
 SMALL = FocusConfig(channels=(4, 8, 16), width=16, stain_dim=8)
@@ -63,7 +69,7 @@ def learned(stains: tuple[str, ...] = (), **changes) -> LearnedFocus:
             for buffer in (model.prototypes, model.stain_vectors):
                 buffer.copy_(torch.nn.functional.normalize(torch.randn(buffer.shape), dim=-1))
     residuals = Residuals(np.linspace(-1, 1, 40), np.arange(40))
-    return LearnedFocus(model, stains, None, residuals, "runs/mine")
+    return LearnedFocus(model, stains, None, dict.fromkeys(MODES, residuals), "runs/mine")
 
 
 def scores(scorer: LearnedScorer, array: np.ndarray, mode="sweep", stain=None, **stack):
@@ -158,14 +164,18 @@ def test_micrometres_only_where_the_lens_is_known():
 
 
 def test_intervals_and_chances_come_from_the_residuals():
+    """Those of what moved: volumes are judged worse than sweeps."""
     model = learned()
-    wide = replace(model, residuals=Residuals(np.linspace(-3, 3, 40), np.arange(40)))
-    few = replace(model, residuals=Residuals(np.zeros(3), np.arange(3)))
-    narrow, broad, unknown = (
-        scores(LearnedScorer(m, 0.3, 0.52, 1.45), counts()).slices[3] for m in (model, wide, few)
+    wide = Residuals(np.linspace(-3, 3, 40), np.arange(40))
+    few = Residuals(np.zeros(3), np.arange(3))
+    by_mode = replace(model, residuals={**model.residuals, "volume": wide})
+    unknown = replace(model, residuals={"sweep": few, "volume": few})
+    narrow, broad, endless = (
+        scores(LearnedScorer(m, 0.3, 0.52, 1.45), counts(), mode).slices[3]
+        for m, mode in ((by_mode, "sweep"), (by_mode, "volume"), (unknown, "sweep"))
     )
     assert broad.hi - broad.lo > narrow.hi - narrow.lo
-    assert unknown.hi == np.inf
+    assert endless.hi == np.inf
     assert 0 <= narrow.p_in_dof <= 1
 
 
@@ -201,6 +211,17 @@ def test_measures_have_places_in_sweeps_and_volumes_mix_nothing():
     assert [f.level for f in one] == [f.level for f in without_places]
     assert [f.level for f in whole] == [f.level for f in one]
     assert np.ptp([f.level for f in one]) > 1e-4
+
+
+def test_images_that_come_one_by_one_are_each_judged():
+    """As `--watch` does it: the sample is of the first image, the stack is the next."""
+    scorer = LearnedScorer(learned(measures=MEASURED, course=True))
+    stacks = [stack_of(plane[None]) for plane in counts()[:4]]
+    first = sample_of(stacks[0])
+    levels = [
+        scorer.begin(first, stack, None, "sweep")(stack.read([0]), [0])[0].level for stack in stacks
+    ]
+    assert len({round(level, 5) for level in levels}) == 4
 
 
 def test_a_course_brings_slices_of_a_sweep_together():
@@ -263,11 +284,14 @@ def test_an_unknown_stain_is_said_and_a_wrong_one_matters(capsys):
 
 def test_weights_come_back_as_they_were(tmp_path):
     model = learned(("DAPI",))
+    none = Residuals(np.empty(0), np.empty(0, np.int64))
+    model = replace(model, residuals={**model.residuals, "volume": none})
     save_learned(tmp_path / "run" / "weights", model, {"steps": 3}, ["animal 1"])
     assert is_learned(tmp_path / "run")
     again = load_learned(tmp_path / "run")
     assert again.stains == ("DAPI",)
-    assert again.residuals.radius() == pytest.approx(model.residuals.radius())
+    assert again.residuals["sweep"].radius() == pytest.approx(model.residuals["sweep"].radius())
+    assert again.residuals["volume"].radius() == np.inf
     scorer = load_scorer(str(tmp_path / "run"), na=0.3, wavelength_nm=520, index=1.45)
     one, other = (scores(s, counts()).scores for s in (scorer, LearnedScorer(model)))
     assert scorer.model_id == "head:run"
@@ -304,6 +328,17 @@ def test_other_weights_and_damaged_ones_are_refused(tmp_path):
     config["architecture"] = {"kind": "focus"}
     save_weights(tmp_path / "run", tensors, config, "# x\n")
     with pytest.raises(InputError, match="no focus head can be built"):
+        load_scorer(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["strange.mean", "residuals_sweep"])
+def test_a_head_of_an_earlier_version_is_named_as_such(tmp_path, name):
+    save_learned(tmp_path / "run", learned(), {}, [])
+    tensors, config = load_weights(tmp_path / "run")
+    config.pop("format_version")
+    tensors.pop(name)
+    save_weights(tmp_path / "run", tensors, config, "# x\n")
+    with pytest.raises(InputError, match=f"lacks {name}, as heads of an earlier luxvox do; train"):
         load_scorer(str(tmp_path / "run"))
 
 

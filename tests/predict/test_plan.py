@@ -12,8 +12,9 @@ from luxvox.data.tissue import to_blocks
 from luxvox.data.volume import Volume
 from luxvox.predict.block_grid import BlockGrid, bounding_box, share
 from luxvox.predict.frame import Frame
-from luxvox.predict.plan import make_plan, plan_key, read_plan, write_plan
+from luxvox.predict.plan import make_plan, plan_key
 from luxvox.predict.plan_estimate import choose_block, memory_bytes, waiting_bytes
+from luxvox.predict.plan_file import read_plan, write_plan
 from luxvox.predict.plan_foreground import medium_up_to
 from luxvox.predict.plan_table import plan_rows
 
@@ -91,9 +92,19 @@ def test_a_plan_is_read_back_as_it_was_written(blocks, image, tmp_path):
     write_plan(tmp_path, plan)
     assert read_plan(tmp_path) == plan
     assert plan.key == request.key()
-    (tmp_path / "plan.json").write_text("{}")
-    with pytest.raises(InputError, match="no plan of this version"):
-        read_plan(tmp_path)
+    whole = (tmp_path / "plan.json").read_bytes()
+    edited = whole.replace(b'"batch": 1', b'"batch": 2')
+    assert edited != whole
+    for damaged, why in (
+        (b"{}", "no whole plan of this version"),
+        (b"[]", "no whole plan of this version"),
+        (whole[:200], "no whole plan of this version"),
+        (b"\xff\xfe", "no whole plan of this version"),
+        (edited, "was changed after it was made"),
+    ):
+        (tmp_path / "plan.json").write_bytes(damaged)
+        with pytest.raises(InputError, match=why):
+            read_plan(tmp_path)
 
 
 def test_the_key_tells_weights_output_and_input_apart(blocks, image, tmp_path):

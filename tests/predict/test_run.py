@@ -24,7 +24,6 @@ from luxvox.data.open import open_volume
 from luxvox.data.save import save_volume
 from luxvox.predict.block_marks import BlockMarks
 from luxvox.predict.block_output import BlockOutput
-from luxvox.predict.instances import split_objects
 from luxvox.predict.tile_cache import TileCache
 
 
@@ -373,59 +372,6 @@ def test_labels_go_into_the_store_of_their_image(blocks, image, tmp_path):
     assert attributes["labels"] == ["dots"]
     assert set(np.unique(labels.read(level=1))) <= {0, 1}
     assert (tmp_path / "in.ome.zarr.dots.run" / "plan.json").exists()
-
-
-LABELS = BlockOutput(what="labels")
-
-
-def nuclei(shape: tuple[int, int, int]) -> np.ndarray:
-    """Touching balls over every face, as an image in which a threshold finds them."""
-    rng = np.random.default_rng(3)
-    axes = np.ogrid[tuple(map(slice, shape))]
-    image = np.full(shape, 100, np.float32)
-    for centre in rng.uniform(4, np.array(shape) - 4, (24, 3)):
-        partner = centre + rng.normal(size=3) * 5
-        for at in (centre, partner):
-            image[sum((axis - c) ** 2 for axis, c in zip(axes, at, strict=True)) < 5.5**2] = 1000
-    return (image + rng.normal(0, 5, shape)).astype(np.uint16)
-
-
-class Bright(torch.nn.Module):
-    """Foreground where the normalised image is bright."""
-
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        return (tiles - 4).sigmoid()
-
-
-def test_objects_are_one_across_faces_whatever_the_blocks(blocks, tmp_path):
-    image = nuclei((40, 100, 130))
-    path = save_volume(image, tmp_path / "in.ome.zarr", voxel_size_um=(1, 1, 1))
-    whole = split_objects(image > 500, (1.0, 1.0, 1.0))
-    numbered = []
-    for side in (64, 96, 128):
-        request = blocks.request_of(
-            path, tmp_path / f"{side}.ome.zarr", network=Bright(), output=LABELS,
-            instances=True, block=(side, side, side),
-        )  # fmt: skip
-        metrics = blocks.predict_blocks(request)
-        found = blocks.voxels(request.out)[0]
-        assert metrics["objects"] == found.max() == len(np.unique(found)) - 1 == whole.max()
-        assert found.dtype == np.uint32
-        assert np.array_equal(found > 0, image > 500)
-        with pytest.raises(InputError, match="made for other weights"):
-            blocks.predict_blocks(replace(request, instances=False), resume=True)
-        # The same objects; in a clump beyond the margin a few voxels move.
-        pairs, voxels = np.unique(
-            np.stack([found[found > 0], whole[found > 0]]), axis=1, return_counts=True
-        )
-        assert np.sort(voxels)[-int(whole.max()) :].sum() > 0.99 * voxels.sum()
-        assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == whole.max()
-        numbered.append(found)
-    # Numbers go by the first voxel, so that they are the same whatever the blocks.
-    first = [np.unique(found, return_index=True)[1][1:] for found in numbered]
-    assert all((np.diff(places) > 0).all() for places in first)
-    for found in numbered[1:]:
-        assert (found == numbered[0])[found > 0].mean() > 0.99
 
 
 @pytest.mark.slow

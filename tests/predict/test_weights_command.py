@@ -56,6 +56,20 @@ def test_imported_weights_are_listed_found_verified_and_copied(
     assert "config.json: WRONG" in capsys.readouterr().out
 
 
+def test_a_run_is_imported_and_no_name_that_ships_is_taken(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "first"
+    run.mkdir()
+    toy.rename(run / "weights")
+    for words in ([str(run / "weights"), "--name", "luxvox-tiny"], [str(tmp_path / "luxvox-tiny")]):
+        assert run_command(["weights", "import", *words]) == 2
+        assert "weights of that name ship" in capsys.readouterr().err
+    assert run_command(["weights", "import", str(run)]) == 0
+    assert "load it as first" in capsys.readouterr().out
+    assert run_command(["weights", "where", "first"]) == 0
+
+
 def test_a_head_without_its_encoder_is_found_out(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from luxvox.finetune.focus.head_recipe import HeadRecipe
 from luxvox.finetune.focus.train import head_config, train_focus, train_focus_on
 from luxvox.models.checkpoint import load_weights
 from luxvox.predict.focus_calibration import Residuals
-from luxvox.predict.focus_weights import build_model, load_learned
+from luxvox.predict.focus_weights import MODES, build_model, load_learned
 
 from .head_stacks import LENS, STAINS, STEP_DOF, Tower, empty_stack, stack
 
@@ -74,8 +74,9 @@ def test_gate_and_doubt_have_learnt_something(run):
     full, empty = (make_example(s, (), None) for s in (stack(50), empty_stack(51)))
     assert judge(learned.model, full).empty.max() < 0.5
     assert judge(learned.model, empty).empty.min() > 0.5
-    assert learned.residuals.values.std() < 10
-    assert len(np.unique(learned.residuals.stacks)) == len(HELD)
+    assert 0 < learned.residuals["sweep"].values.std() < 10
+    assert len(np.unique(learned.residuals["sweep"].stacks)) == len(HELD)
+    assert not len(learned.residuals["volume"].values)  # none was left out
 
 
 def test_run_folder_holds_what_it_promises(run):
@@ -255,7 +256,7 @@ def test_measures_of_a_head_that_is_right_and_of_one_that_is_wrong(monkeypatch):
     torch.manual_seed(0)
     model = build_model(head_config(SMALL, 0, None)).eval()
     told["answer"] = judge(model, examples[0])
-    residuals = Residuals(np.full(20, 1.0), np.arange(20))
+    residuals = dict.fromkeys(MODES, Residuals(np.full(20, 1.0), np.arange(20)))
     for sign in (1.0, -1.0):
         monkeypatch.setattr("luxvox.finetune.focus.head_measure.judge", answers(sign))
         found = measure(model, residuals, examples)
