@@ -23,16 +23,16 @@ from rich.progress import track
 from rich.table import Table
 
 from ..configs.errors import InputError
-from ..data.manifest import open_row, read_dataset
-from ..data.normalize import normalize
+from ..data.manifest import read_dataset
 from ..data.row import Row
 from ..models.metrics.classification import classification_metrics, confusion_matrix
-from ..predict.image import classify_image, predict_image, voxel_size_warning
+from ..predict.image import classify_image, voxel_size_warning
 from ..predict.task_weights import Task, TaskWeights, load_task
-from ..predict.volume import choose_device, found_labels, predict_volume
+from ..predict.volume import choose_device
 from ..report.cases import Case, load_cases, save_cases
 from ..report.evaluation import MEANS, metric_names, shown, write_evaluation_page
 from .examples import Example, load_example
+from .found import Found, find_in
 from .learnt_from import learnt_from
 from .pictures import case_of
 from .tasks.restore import restore_metrics
@@ -95,13 +95,15 @@ def evaluate(
                 print(f"warning: {row.where}: {warning}", file=sys.stderr)
                 warned = True
             try:
-                found = None if kind == "classify" else _found(weights, row, example)
+                found = None if kind == "classify" else find_in(weights, row, example)
                 sample = _score(weights, example, found)
             except InputError as error:
                 raise InputError(f"{row.where}: {error}") from error
             samples.append({"id": row.id, **sample})
             if place is not None:
-                case = case_of(example, kind, found, _note(sample, kind))
+                case = case_of(
+                    example, kind, None if found is None else found.answer, _note(sample, kind)
+                )
                 save_cases(Path(folder) / f"{number}.npz", [case])
         _mark_support(samples, rows, support)
         result = {"task": kind, **_means(samples, first), "notes": _notes(samples)}
@@ -140,30 +142,15 @@ def evaluate_command(
         print(f"{json_out}, {json_out.with_suffix('.html')}")
 
 
-def _score(weights: TaskWeights, example: Example, found: NDArray[Any] | None) -> dict[str, Any]:
+def _score(weights: TaskWeights, example: Example, found: Found | None) -> dict[str, Any]:
     if found is None:
         return _classify(weights, example)
     if weights.task.task == "segment":
         return _segment(weights, example, found)
-    return _restore(example, found)
+    return _restore(example, found.answer)
 
 
-def _found(weights: TaskWeights, row: Row, example: Example) -> NDArray[Any]:
-    """[Z, Y, X] classes or normalised intensities, as `luxvox predict` finds them: volumes whose
-    voxels are far from those of the training are resampled there, and it says so."""
-    segments = weights.task.task == "segment"
-    if voxel_size_warning(weights, example.voxel_size_um) is None:
-        maps = predict_image(weights, example.image, example.voxel_size_um)
-        return found_labels(weights, maps) if segments else maps[0]
-    found = predict_volume(weights, open_row(row, channel=0))
-    if not segments:
-        return normalize(found, example.stats)
-    values = weights.task.label_values or (0, 1)
-    order = np.argsort(values)
-    return order[np.searchsorted(np.sort(values), found)]
-
-
-def _segment(weights: TaskWeights, example: Example, found: NDArray[Any]) -> dict[str, Any]:
+def _segment(weights: TaskWeights, example: Example, found: Found) -> dict[str, Any]:
     if example.counts is not None and not example.counts.any():
         # Nothing to miss would count as perfect.
         raise InputError(
@@ -174,7 +161,8 @@ def _segment(weights: TaskWeights, example: Example, found: NDArray[Any]) -> dic
     known = example.voxel_size_um is not None
     # A share of the surface within one voxel needs no um: where they are unknown, voxels are cubes.
     judged = example if known else replace(example, voxel_size_um=(1.0, 1.0, 1.0))
-    return segment_metrics(found, judged, classes) | {"spacing_known": known}
+    scores = segment_metrics(found.answer, judged, classes, found.objects)
+    return scores | {"spacing_known": known}
 
 
 def _restore(example: Example, found: NDArray[Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def load_weights(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]
             raise InputError(
                 f"{folder}: no {name} there; expected a weights folder with {TENSORS} and {CONFIG}"
             )
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder)
     if in_shards:
         return read_shards(folder), config
     try:
@@ -145,7 +145,13 @@ def _as_stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.detach().cpu().contiguous().clone()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What a weights folder says of itself, without its tensors.
+
+    Raises:
+        InputError: no config.json there, a damaged one, or one of a later format.
+    """
+    path = Path(folder) / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

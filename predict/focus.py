@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..configs.errors import InputError
-from ..data.sharpness import SUPPORT_PX
+from ..data.sharpness import SUPPORT_PX, tile_sides
 from ..data.sharpness_gate import Judged, judge_slices
 from ..data.sharpness_survey import Survey, survey_slices
 from .focus_peak import Peak, find_peak
@@ -196,6 +196,10 @@ def score_stack(
     Raises:
         InputError: the file is damaged, or slices are too small.
     """
+    try:
+        tile_sides(stack.shape)
+    except InputError as error:
+        raise InputError(f"{stack.image_paths[0]}: {error}") from None
     spread = np.linspace(0, len(stack) - 1, min(SURVEYED, len(stack)))
     places = np.unique(spread.round()).astype(int).tolist()
     at = torch.tensor(stack.z_index, dtype=torch.float32)

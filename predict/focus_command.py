@@ -73,8 +73,7 @@ def focus_command(
     Raises:
         InputError: anything that the user can mend.
     """
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"{out}: the folder {out.parent} does not exist; make it first")
+    _check_outputs(out, report)
     size = None if voxel_size is None else parse_voxel_size(voxel_size, "--voxel-size")
     if watch is not None:
         if volumes:
@@ -113,6 +112,17 @@ def focus_command(
     if report is not None:
         write_focus_page(report, mode, (_curve(result) for result in results))
     _say(results, out)
+
+
+def _check_outputs(table: Path, report: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    for path in (table,) if report is None else (table, report):
+        if path.is_dir():
+            raise InputError(f"{path}: a folder stands there; name a file")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--report {report}: the page is HTML; give a name in .html")
 
 
 def _score(

@@ -36,12 +36,25 @@ def load_scorer(
         index: of the medium.
 
     Raises:
-        InputError: nothing there, or not of these kinds.
+        InputError: nothing there, or not of these kinds; an objective that they do not know.
     """
+    if weights is not None and (Path(weights) / CARD).is_file():
+        fit = load_fit(weights)
+        known = sorted({name.rpartition("/")[0] for name in fit.calibrations} - {""})
+        if objective and objective not in known:
+            there = ", ".join(known) or "none"
+            raise InputError(
+                f"--objective {objective}: {weights} is not calibrated for it (there is {there}); "
+                "give one of those, or leave it out"
+            )
+        return FitScorer(fit, objective)
+    if objective:
+        raise InputError(
+            f"--objective {objective}: names a calibration of what luxvox focus-fit wrote; give "
+            "that as --weights, or leave --objective out"
+        )
     if weights is None:
         return None
-    if (Path(weights) / CARD).is_file():
-        return FitScorer(load_fit(weights), objective)
     if is_learned(weights):
         wavelength_um = None if wavelength_nm is None else wavelength_nm / 1000
         return LearnedScorer(load_learned(weights), na, wavelength_um, index)

@@ -19,7 +19,7 @@ from ..configs.errors import InputError
 from ..configs.explain import one_line
 from ..data.stains import parse_stain
 from ..models.catalog import find_folder
-from ..models.checkpoint import CONFIG, load_strict, load_weights, save_weights
+from ..models.checkpoint import CONFIG, load_strict, load_weights, read_config, save_weights
 from ..models.focus_config import FocusConfig
 from ..models.focus_regressor import FocusRegressor
 from ..models.heads.focus import FocusHead
@@ -104,12 +104,12 @@ def save_learned(
 
 
 def is_learned(folder: str | Path) -> bool:
-    """Whether a RUN, a folder of weights, or a name that ships holds a focus head."""
-    try:
-        _, config = load_weights(_head_folder(folder))
-    except InputError:
-        return False
-    parts = config.get("architecture")
+    """Whether a RUN, a folder of weights, or a name that ships holds a focus head.
+
+    Raises:
+        InputError: no weights there, or they do not say of which kind they are.
+    """
+    parts = read_config(_head_folder(folder)).get("architecture")
     return isinstance(parts, dict) and parts.get("kind") == KIND
 
 

@@ -18,6 +18,7 @@ from ...models.dense import DenseFeatures, DenseModel, SegmentConfig
 from ...models.heads.segment import Segmentation, SegmentHead
 from ...models.losses.segmentation import deep_supervision_loss
 from ...models.losses.skeleton_recall import skeleton_recall_loss
+from ...models.metrics.objects import object_metrics
 from ...models.metrics.segmentation import segmentation_metrics
 from ..examples import Example
 from ..sub_crops import Batch
@@ -87,7 +88,10 @@ def _depth_loss(found: Tensor, depth: Tensor, counts: Tensor) -> Tensor:
 
 
 def segment_metrics(
-    found: NDArray[np.int64], example: Example, classes: int = 1
+    found: NDArray[np.int64],
+    example: Example,
+    classes: int = 1,
+    objects: NDArray[np.integer] | None = None,
 ) -> dict[str, float]:
     """Metrics of one example, under the names that result files carry.
 
@@ -95,8 +99,14 @@ def segment_metrics(
         found: [Z, Y, X] classes, 0 = background.
         example: with labels; no "nsd" where its voxel size is unknown.
         classes: of foreground.
+        objects: [Z, Y, X] numbered objects, 0 = background, beside those that the example's labels
+            number: "numbered_object_f1", "numbered_panoptic_quality" and so on.
     """
     assert example.labels is not None
-    return segmentation_metrics(
+    scores = segmentation_metrics(
         found, example.labels, example.voxel_size_um, example.counts, classes=classes
     )
+    if objects is None or example.instances is None:
+        return scores
+    numbered = object_metrics(objects, example.instances, example.counts, (0.5, 0.1))
+    return scores | {f"numbered_{name}": score for name, score in numbered.items()}

@@ -94,6 +94,7 @@ def test_other_voxels_are_resampled_as_predict_does(
     make_run, labelled_row, write_list, write, balls, capsys, task: str
 ) -> None:
     from luxvox.data.manifest import open_row
+    from luxvox.models.metrics.objects import object_metrics
     from luxvox.models.metrics.restoration import restoration_metrics
     from luxvox.predict.volume import predict_volume
 
@@ -108,6 +109,9 @@ def test_other_voxels_are_resampled_as_predict_does(
     if task == "segment":
         wanted = segmentation_metrics(found > 0, example.labels, example.voxel_size_um, None)
         assert sample["dice"] == pytest.approx(wanted["dice"])
+        objects = predict_volume(load_task(run), volume, instances=True)
+        numbered = object_metrics(objects, example.instances)
+        assert sample["numbered_object_f1"] == pytest.approx(numbered["object_f1"])
     else:
         wanted = restoration_metrics(found, open_volume(row.target).read()[0].astype(float))
         assert sample["psnr"] == pytest.approx(wanted["psnr"], abs=1e-3)

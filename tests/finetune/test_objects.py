@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from luxvox.configs.errors import InputError
+from luxvox.finetune.evaluate import evaluate
 from luxvox.finetune.examples import load_example
 from luxvox.finetune.object_depth import object_depth
+from luxvox.models.metrics.objects import object_metrics
 from luxvox.predict.image import predict_maps
 from luxvox.predict.instances import split_objects
 from luxvox.predict.task_weights import load_task
@@ -43,7 +45,7 @@ def touching() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_channel_learns_the_depth_and_splits_by_it(
-    tmp_path, pretrained, labelled_row, write, run
+    tmp_path, pretrained, labelled_row, write, write_list, run, monkeypatch
 ) -> None:
     image, numbers = touching()
     files = {"image": write("image", image), "labels": write("numbers", numbers)}
@@ -58,6 +60,15 @@ def test_a_channel_learns_the_depth_and_splits_by_it(
     truth = object_depth(example.instances, example.voxel_size_um)
     assert np.corrcoef(maps.distance.ravel(), truth.ravel())[0, 1] > 0.6
     assert len(np.unique(split_objects(mask, None, truth))) - 1 == 12
+    # `evaluate` judges the objects that `predict --instances` splits by that channel.
+    found = split_objects(maps.answer[0] > weights.task.threshold, None, maps.distance)
+    wanted = object_metrics(found, numbers, thresholds=(0.1,))["panoptic_quality"]
+    sample = evaluate(tmp_path / "run", write_list([row]))["samples"][0]
+    assert sample["numbered_panoptic_quality_at_0.1"] == pytest.approx(wanted)
+    known = maps._replace(distance=truth)
+    monkeypatch.setattr("luxvox.finetune.found.predict_maps", lambda *_: known)
+    sample = evaluate(tmp_path / "run", tmp_path / "dataset.csv")["samples"][0]
+    assert sample["numbered_object_f1"] == 1.0
 
 
 def test_labels_without_numbers_are_refused(tmp_path, labelled_row, write, balls, run) -> None:

@@ -406,7 +406,12 @@ def test_command_repeats_itself(tmp_path):
         (["no.tif", "--mode", "sweep", "--csv", "o.csv"], "no such file"),
         (["v.tif", "v.tif", "--mode", "sweep", "--csv", "o.csv"], "already"),
         (["v.tif", "--mode", "sweep", "--csv", "no/o.csv"], "does not exist"),
-        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--weights", "w"], "no fit.json"),
+        (["v.tif", "--mode", "sweep", "--csv", "."], "a folder stands there"),
+        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--report", "no/r.html"], "does not exist"),
+        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--report", "r.pdf"], "in .html"),
+        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--objective", "20x"], "focus-fit wrote"),
+        (["tiny.tif", "--mode", "sweep", "--csv", "o.csv"], "tiny.tif: slices of 9 x 12 pixels"),
+        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--weights", "w"], "no weights of that"),
         (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "leave volumes out"),
         (["--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "no such folder"),
     ],
@@ -414,6 +419,7 @@ def test_command_repeats_itself(tmp_path):
 def test_mistakes_are_one_line(words, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("v.tif", sweep()[:5, :32, :32], metadata={"axes": "ZYX"})
+    tifffile.imwrite("tiny.tif", sweep()[:5, :9, :12], metadata={"axes": "ZYX"})
     assert run_command(["focus", *words]) == 2
     shown = capsys.readouterr().err
     assert expected in shown

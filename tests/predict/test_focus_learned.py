@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from luxvox.configs.errors import InputError
 from luxvox.data.sharpness import MEASURES
 from luxvox.data.sharpness_survey import survey_slices
-from luxvox.models.checkpoint import load_weights, save_weights
+from luxvox.models.checkpoint import TENSORS, load_weights, save_weights
 from luxvox.models.focus_bank import FocusBank
 from luxvox.models.focus_config import FocusAnswer, FocusConfig, FocusFeatures
 from luxvox.models.focus_levels import soft_labels
@@ -316,8 +316,12 @@ def test_a_head_may_ship_inside_of_other_weights(tmp_path):
 
 
 def test_other_weights_and_damaged_ones_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no focus head"):
+    with pytest.raises(InputError, match="no weights in it"):
         load_scorer(str(tmp_path))
+    save_learned(tmp_path / "torn", learned(), {}, [])
+    (tmp_path / "torn" / TENSORS).write_bytes(b"cut short")
+    with pytest.raises(InputError, match="cut short or no safetensors file"):
+        load_scorer(str(tmp_path / "torn"))
     save_learned(tmp_path / "run", learned(), {}, [])
     tensors, config = load_weights(tmp_path / "run")
     config.pop("format_version")
