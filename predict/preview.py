@@ -14,7 +14,7 @@ from .task_weights import Triple
 
 SIDE = 160
 """Most voxels a side: with RGB of image and overlay about half a GB is at work."""
-_STRIP = 2**26  # bytes of a plane that are read at once
+_STRIP = 2**24  # bytes that are unpacked at once
 _COMPONENTS = 3  # of embeddings that are shown as red, green and blue
 _DRAWN = 4096  # vectors that the components are found from
 
@@ -43,7 +43,7 @@ def thinned(volume: Volume, grid: Triple) -> NDArray[Any]:
     What is damaged stays 0: a page with a hole is better than none.
 
     Args:
-        volume: of any size; only the planes that are shown are read.
+        volume: of any size; only chunks that planes which are shown cross are read, each once.
         grid: (Z, Y, X) wanted, spread over the whole volume.
     """
     fitting = (
@@ -57,18 +57,25 @@ def thinned(volume: Volume, grid: Triple) -> NDArray[Any]:
         ((np.arange(shown) + 0.5) * have / shown).astype(np.int64)
         for shown, have in zip(grid, (depth, height, width), strict=True)
     )
+    deep, high, _ = volume.levels[level].chunks or (1, 1, 1)
+    row = deep * width * volume.num_channels * volume.dtype.itemsize
+    band = max(1, _STRIP // row)
+    if deep > 1 or band > high:  # a page of a TIFF is read in parts where it is large
+        band = high * max(1, band // high)
     found = np.zeros((volume.num_channels, *grid), volume.dtype)
-    band = max(1, _STRIP // max(1, width * volume.num_channels * volume.dtype.itemsize))
-    for number, plane in enumerate(planes):
+    for layer in np.unique(planes // deep):
+        mine = planes // deep == layer
+        top = int(planes[mine][0])
         for first in range(0, height, band):
             ours = (rows >= first) & (rows < first + band)
             if ours.any():
-                high = min(band, height - first)
+                box = int(planes[mine][-1]) + 1 - top, min(band, height - first), width
                 try:
-                    strip = volume.read((int(plane), first, 0), (1, high, width), level)[:, 0]
+                    strip = volume.read((top, first, 0), box, level)
                 except InputError:
                     continue
-                found[:, number, ours] = strip[:, rows[ours] - first][:, :, columns]
+                places = np.ix_(planes[mine] - top, rows[ours] - first, columns)
+                found[np.ix_(range(len(found)), mine, ours)] = strip[:, *places]
     return found
 
 

@@ -85,9 +85,10 @@ def draw_strips(strips: Sequence[Strip], theme: Theme = LIGHT) -> bytes:
 
 
 def grey_scale(volume: NDArray[Any], like: NDArray[Any] | None = None) -> NDArray[Any]:
-    """[Z, Y, X] -> [Z, Y, X, 3]; black and white are the 1st and 99.8th percentile of `like`."""
-    low, high = np.percentile(volume if like is None else like, [1, 99.8])
-    return np.clip((volume - low) / max(high - low, 1e-6), 0, 1)[..., None].repeat(3, -1)
+    """[Z, Y, X] -> [Z, Y, X, 3] float32; black and white: percentiles 1 and 99.8 of `like`."""
+    low, high = np.percentile(volume if like is None else like, [1, 99.8]).astype(np.float32)
+    grey = (volume.astype(np.float32) - low) / max(high - low, np.float32(1e-6))
+    return np.clip(grey, 0, 1)[..., None].repeat(3, -1)
 
 
 def coloured(

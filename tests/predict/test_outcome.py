@@ -196,7 +196,7 @@ def test_the_verb_tables(image, path, tmp_path, capsys):
         assert shown.count("error: ") == 1
 
 
-def test_previews_are_thinned_from_the_level_that_fits(tmp_path):
+def test_previews_are_thinned_from_the_level_that_fits(tmp_path, monkeypatch):
     voxels = np.arange(40 * 400 * 500, dtype=np.float32).reshape(40, 400, 500)
     volume = open_volume(save_volume(voxels, tmp_path / "v.ome.zarr", voxel_size_um=SIZE))
     grid = preview_grid(volume)
@@ -210,6 +210,9 @@ def test_previews_are_thinned_from_the_level_that_fits(tmp_path):
     # From a coarser level: a mean of neighbours, within one of its voxels.
     assert np.abs(found - voxels[np.ix_(z, y, x)]).max() < 2 * 500 + 4
     flat = open_volume(save_volume(voxels, tmp_path / "v.ome.tif", voxel_size_um=SIZE))
+    assert np.array_equal(thinned(flat, grid)[0], voxels[np.ix_(z, y, x)])
+    monkeypatch.setattr("luxvox.predict.preview._STRIP", 100_000)  # many reads, the same picture
+    assert np.array_equal(thinned(volume, grid)[0], found)
     assert np.array_equal(thinned(flat, grid)[0], voxels[np.ix_(z, y, x)])
     # A map is coarser than the preview of its image, and has many channels.
     small = np.random.default_rng(0).random((12, 2, 3, 4)).astype(np.float32)
