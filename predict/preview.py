@@ -64,18 +64,18 @@ def thinned(volume: Volume, grid: Triple) -> NDArray[Any]:
         band = high * max(1, band // high)
     found = np.zeros((volume.num_channels, *grid), volume.dtype)
     for layer in np.unique(planes // deep):
-        mine = planes // deep == layer
-        top = int(planes[mine][0])
+        mine = np.flatnonzero(planes // deep == layer)
+        top = int(planes[mine[0]])
         for first in range(0, height, band):
-            ours = (rows >= first) & (rows < first + band)
-            if ours.any():
-                box = int(planes[mine][-1]) + 1 - top, min(band, height - first), width
+            ours = np.flatnonzero((rows >= first) & (rows < first + band))
+            if len(ours):
+                box = int(planes[mine[-1]]) + 1 - top, min(band, height - first), width
                 try:
                     strip = volume.read((top, first, 0), box, level)
                 except InputError:
                     continue
                 places = np.ix_(planes[mine] - top, rows[ours] - first, columns)
-                found[np.ix_(range(len(found)), mine, ours)] = strip[:, *places]
+                found[:, mine[:, None], ours] = strip[:, *places]
     return found
 
 
