@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+from collections.abc import Callable
 
 from .errors import InputError
 
@@ -38,6 +40,34 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return f"out of memory ({one_line(error)}); {_LESS_MEMORY}"
     return None
+
+
+def launched(work: Callable[[], object], go_on: str, debug: bool = False) -> int:
+    """Do the work of a launcher's process; errors are told in one line.
+
+    Args:
+        work: what to do.
+        go_on: what to do after an interruption.
+        debug: let errors through, with their traceback.
+
+    Returns:
+        Exit code: 0 done, 2 a mistake of the user, 130 interrupted.
+
+    Raises:
+        Exception: a defect: whatever is no mistake of the user.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        print(f"interrupted; {go_on}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        mendable = explain(error)
+        if mendable is None or debug:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def one_line(error: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import InputError
-from ..configs.explain import explain
+from ..configs.explain import launched
 from ..configs.load import load_recipe
 from ..configs.threads import let_threads_sleep
 
@@ -98,19 +98,10 @@ def main(arguments: list[str] | None = None) -> int:
     if "--help" in words or "-h" in words:
         print(_USAGE)
         return 0
-    debug = "--debug" in words
-    try:
-        finetune_command(**_read([word for word in words if word != "--debug"]))
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again", file=sys.stderr)
-        return 130
-    except Exception as error:
-        mendable = explain(error)
-        if mendable is None or debug:
-            raise
-        print(f"error: {mendable}", file=sys.stderr)
-        return 2
-    return 0
+    given = [word for word in words if word != "--debug"]
+    return launched(
+        lambda: finetune_command(**_read(given)), "run the same command again", "--debug" in words
+    )
 
 
 def _read(words: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..configs.explain import explain
+from ..configs.explain import launched
 from ..configs.load import find_recipe, load_recipe, read_yaml
 from ..configs.threads import let_threads_sleep
 
@@ -70,18 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         problem = f"unknown option {unknown[0]}; " if unknown else ""
         print(f"error: {problem}{usage}", file=sys.stderr)
         return 2
-    try:
-        pretrain_command(words[0], words[1:], resume)
-    except KeyboardInterrupt:
-        print("interrupted; go on with the same command and --resume", file=sys.stderr)
-        return 130
-    except Exception as error:
-        mendable = explain(error)
-        if mendable is None or debug:
-            raise
-        print(f"error: {mendable}", file=sys.stderr)
-        return 2
-    return 0
+    return launched(
+        lambda: pretrain_command(words[0], words[1:], resume),
+        "go on with the same command and --resume", debug,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

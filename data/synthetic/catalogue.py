@@ -15,7 +15,8 @@ from .astrocytes import AstrocytesRanges, draw_astrocytes
 from .axons import AxonsRanges, draw_axons
 from .grid import Grid
 from .microglia import MicrogliaRanges, draw_microglia
-from .neurons import NeuronsRanges, draw_neurons
+from .neuron_ranges import NeuronsRanges
+from .neurons import draw_neurons
 from .neuropil import NeuropilRanges, draw_neuropil
 from .nuclei import NucleiRanges, draw_nuclei
 from .painter import Drawing

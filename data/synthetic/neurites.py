@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .grid import Grid
+from .neuron_ranges import NeuronsRanges
 from .randomness import log_uniform, uniform
-
-if TYPE_CHECKING:
-    from .neurons import NeuronsRanges
 
 # Rall's law: the radius of a dendrite to the power 3/2 is the sum of its daughters' radii to it.
 # W. Rall, Exp. Neurol. 1, 491 (1959).

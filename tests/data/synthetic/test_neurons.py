@@ -8,7 +8,8 @@ from skimage import measure
 
 from luxvox.data.synthetic.grid import Grid
 from luxvox.data.synthetic.neurites import RALL, Tips, fork
-from luxvox.data.synthetic.neurons import NeuronsRanges, draw_neurons, neurons_words
+from luxvox.data.synthetic.neuron_ranges import NeuronsRanges
+from luxvox.data.synthetic.neurons import draw_neurons, neurons_words
 
 ISO = Grid((80, 80, 80), (1.5, 1.5, 1.5))
 FLAT = Grid((40, 80, 80), (3.0, 1.5, 1.5))
