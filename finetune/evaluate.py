@@ -12,12 +12,10 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -38,8 +36,6 @@ from .pictures import case_of
 from .tasks.restore import restore_metrics
 from .tasks.segment import segment_metrics
 
-MOST_DB = 100.0
-"""Equal images have an infinite PSNR, which neither JSON nor a mean can hold: cut there."""
 _JUDGE = {"segment": "dice", "restore": "psnr", "classify": "probability_of_truth"}
 
 
@@ -147,7 +143,7 @@ def _score(weights: TaskWeights, example: Example, found: Found | None) -> dict[
         return _classify(weights, example)
     if weights.task.task == "segment":
         return _segment(weights, example, found)
-    return _restore(example, found.answer)
+    return restore_metrics(found.answer, example)
 
 
 def _segment(weights: TaskWeights, example: Example, found: Found) -> dict[str, Any]:
@@ -158,17 +154,8 @@ def _segment(weights: TaskWeights, example: Example, found: Found) -> dict[str, 
             "'ignore_label', or take the row out"
         )
     classes = max(1, len(weights.task.classes) - 1)
-    known = example.voxel_size_um is not None
-    # A share of the surface within one voxel needs no um: where they are unknown, voxels are cubes.
-    judged = example if known else replace(example, voxel_size_um=(1.0, 1.0, 1.0))
-    scores = segment_metrics(found.answer, judged, classes, found.objects)
-    return scores | {"spacing_known": known}
-
-
-def _restore(example: Example, found: NDArray[Any]) -> dict[str, Any]:
-    metrics = restore_metrics(found, example)
-    cut = {name: min(value, MOST_DB) for name, value in metrics.items() if name.endswith("psnr")}
-    return metrics | cut
+    scores = segment_metrics(found.answer, example, classes, found.objects)
+    return scores | {"spacing_known": example.voxel_size_um is not None}
 
 
 def _classify(weights: TaskWeights, example: Example) -> dict[str, Any]:

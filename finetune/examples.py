@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from .row_checks import (
 )
 
 Task = Literal["segment", "restore", "classify"]
+
+_ARRAYS = ("image", "labels", "counts", "target", "instances")
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,23 @@ class Example:
     class_name: str | None = None
     instances: NDArray[np.int32] | None = None
 
-    def slab(self, planes: slice) -> Example:
-        """The same example cut along z; normalised as the whole was."""
+    def cut(self, box: tuple[slice, ...]) -> Example:
+        """A part, by slices of z, y, x (axes left out stay whole); normalised as the whole was."""
+        held = {name: getattr(self, name) for name in _ARRAYS}
         return replace(
-            self,
-            image=self.image[planes],
-            labels=None if self.labels is None else self.labels[planes],
-            counts=None if self.counts is None else self.counts[planes],
-            target=None if self.target is None else self.target[planes],
-            instances=None if self.instances is None else self.instances[planes],
+            self, **{name: array[box] for name, array in held.items() if array is not None}
         )
+
+    def digest(self) -> str:
+        """Another one whenever anything changes that is learnt from it, or judged by it."""
+        held = {name: getattr(self, name) for name in _ARRAYS}
+        facts = {name: value for name, value in vars(self).items() if name not in held}
+        digest = hashlib.sha256(repr(sorted(facts.items())).encode())
+        for name, array in held.items():
+            digest.update(name.encode())
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
 
 
 def load_example(

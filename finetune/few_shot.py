@@ -136,8 +136,10 @@ def within_volume_draw(
             "lower the gap"
         )
     if _number(f"{seed}/{example.id}") % 2:
-        return example.slab(slice(depth - learnt, None)), example.slab(slice(depth - learnt - gap))
-    return example.slab(slice(learnt)), example.slab(slice(learnt + gap, None))
+        own, rest = slice(depth - learnt, None), slice(depth - learnt - gap)
+    else:
+        own, rest = slice(learnt), slice(learnt + gap, None)
+    return example.cut((own,)), example.cut((rest,))
 
 
 def _one_support(pool: list[Row], shots: int, seed: int, class_name: str | None) -> list[Row]:

@@ -119,10 +119,4 @@ def _part(example: Example, tile: Triple) -> Example:
         centre = [int(np.median(axis)) for axis in np.nonzero(example.labels)]
     starts = [min(max(c - s // 2, 0), n - s) for c, s, n in zip(centre, sides, shape, strict=True)]
     box = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
-    return replace(
-        example,
-        image=example.image[box],
-        labels=None if example.labels is None else example.labels[box],
-        counts=None if example.counts is None else example.counts[box],
-        target=None if example.target is None else example.target[box],
-    )
+    return example.cut(box)

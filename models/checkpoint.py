@@ -6,12 +6,12 @@ users keep and share.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..configs.errors import InputError
@@ -39,7 +39,6 @@ def save_weights(
     tensors: Mapping[str, Tensor],
     config: Mapping[str, Any],
     card: str,
-    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a weights folder; an older one of that name is replaced only by a complete new one.
 
@@ -48,7 +47,6 @@ def save_weights(
         tensors: by name; from any device.
         config: all of `CONFIG_KEYS`, as far as JSON can hold it.
         card: model card, Markdown.
-        dtype: of the floating tensors in the file, e.g. torch.bfloat16; None = as they are.
 
     Raises:
         InputError: the folder cannot be written (no space, no permission).
@@ -61,7 +59,7 @@ def save_weights(
         raise ValueError(f"config of the weights lacks {missing}, expected {list(CONFIG_KEYS)}")
     folder = Path(folder)
     with written_whole(folder) as partial:
-        stored = {name: _as_stored(tensor, dtype) for name, tensor in tensors.items()}
+        stored = {name: _as_stored(tensor) for name, tensor in tensors.items()}
         save_file(stored, partial / TENSORS, metadata={"format": "pt"})
         text = json.dumps({"format_version": FORMAT_VERSION, **config}, indent=2)
         (partial / CONFIG).write_text(text + "\n", encoding="utf-8")
@@ -138,10 +136,8 @@ def _first(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + rest
 
 
-def _as_stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _as_stored(tensor: Tensor) -> Tensor:
     """A contiguous copy on the CPU: safetensors refuses tensors that share memory."""
-    if dtype is not None and tensor.is_floating_point():
-        tensor = tensor.to(dtype)
     return tensor.detach().cpu().contiguous().clone()
 
 
@@ -164,6 +160,23 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}; update it (pip install -U luxvox)"
         )
     return config
+
+
+def fingerprint(folder: str | Path) -> str:
+    """Another one whenever tensors or config of a weights folder are others, wherever it lies.
+
+    Raises:
+        InputError: there are no weights.
+    """
+    folder, digest = Path(folder), hashlib.sha256()
+    # An index holds the sha256 of every shard.
+    tensors = TENSORS if (folder / TENSORS).is_file() else INDEX
+    for path in (folder / tensors, folder / CONFIG):
+        if not path.is_file():
+            raise InputError(f"{folder}: no {path.name} there; expected a weights folder")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def groups_of(config: Mapping[str, Any]) -> list[str] | None:

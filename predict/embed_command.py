@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..configs.errors import InputError
 from ..data.crop_plan import plan_crops
 from ..data.manifest import open_row, read_dataset
 from ..data.row import Row
 from ..data.volume import Volume
 from ..models.catalog import find_folder
+from ..models.checkpoint import fingerprint
 from .embedding_index import Place, make_index
 from .model import Model, load
 from .predictor import Predictor
@@ -44,7 +43,7 @@ def embed_command(
     model = load(folder, choose_device(device))
     if not model.knows_captions:
         print("note: these weights know no sentences, so luxvox search cannot use the index")
-    index = make_index(out, weights, weights_digest(folder), model.embed_dim)
+    index = make_index(out, weights, fingerprint(folder), model.embed_dim)
     for number, row in enumerate(rows, start=1):
         volume = open_row(row)
         for channel in range(volume.num_channels):
@@ -78,15 +77,3 @@ def _place(row: Row, volume: Volume, channel: int, model: Model | Predictor) -> 
         box=plan.box,
         level_um=volume.levels[plan.level].voxel_size_um,
     )
-
-
-def weights_digest(folder: Path) -> str:
-    """sha256 over the tensors' files: the same weights under another name are the same."""
-    digest = hashlib.sha256()
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: no safetensors in it")
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

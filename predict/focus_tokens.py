@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -11,11 +9,10 @@ from ..configs.errors import InputError
 from ..data.normalize import IntensityStats, describe, normalize
 from ..data.sharpness_survey import finite
 from ..models.catalog import find_folder
-from ..models.checkpoint import TENSORS
+from ..models.checkpoint import fingerprint
 from ..models.encoder import Encoder
 from ..models.focus_config import CELL
 from ..models.focus_context import PLANES
-from ..models.shard_index import INDEX, sha256_of
 from .model import load
 
 BLOCK = 64
@@ -42,9 +39,7 @@ class FrozenEncoder:
             )
         self._encoder = encoder.requires_grad_(False).eval()
         self.width = encoder.config.width
-        folder = Path(find_folder(name))
-        file = folder / TENSORS if (folder / TENSORS).is_file() else folder / INDEX
-        self.fingerprint = sha256_of(file)[:16]
+        self.fingerprint = fingerprint(find_folder(name))
 
     @torch.no_grad()
     def tokens(self, windows: Tensor, stats: IntensityStats | None) -> Tensor:

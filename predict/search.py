@@ -11,6 +11,8 @@ import numpy as np
 from ..configs.errors import InputError
 from ..data.open import open_volume
 from ..data.voxel import VoxelSize
+from ..models.catalog import find_folder
+from ..models.checkpoint import fingerprint
 from ..models.hub_source import read_source
 from ..report.search import Found, write_search_page
 from .embedding_index import EmbeddingIndex, Place, open_index
@@ -118,16 +120,13 @@ def search_command(
 
 def _text_vector(index: EmbeddingIndex, sentence: str, weights: str | None) -> np.ndarray:
     """[D], of length 1."""
-    from ..models.catalog import find_folder
-    from .embed_command import weights_digest
-
     try:
         folder = find_folder(weights or index.weights)
     except InputError as error:
         if weights is not None or read_source(index.weights) is not None:
             raise
         raise InputError(f"{error} (say where they are now with --weights)") from error
-    if weights_digest(folder) != index.digest:
+    if fingerprint(folder) != index.digest:
         raise InputError(
             f"{folder}: other weights than {index.path} was embedded with; give those with "
             "--weights, or embed again"

@@ -9,12 +9,11 @@ from ..configs.errors import InputError
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from ..models.catalog import find_folder
-from ..models.checkpoint import load_weights
+from ..models.checkpoint import fingerprint, read_config
 from ..models.encoder import Encoder
 from .block_output import BlockOutput
 from .blockwise import Request
 from .blockwise_request import Ngff, say_frame
-from .embed_command import weights_digest
 from .frame import choose_frame
 from .image import bf16_or_no
 from .model import load
@@ -59,10 +58,10 @@ def load_tokens(name: str, device: str = "cpu") -> TokenWeights:
             "map of; take weights with a vit encoder"
         )
     z, y, x = model.crop.shape
-    config = load_weights(folder)[1]
+    config = read_config(folder)
     sizes = config.get("voxel_size_range_um")
     trained = None if sizes is None else (tuple(sizes[0]), tuple(sizes[1]))
-    return TokenWeights(encoder, str(name), weights_digest(folder), (z, y, x), trained)
+    return TokenWeights(encoder, str(name), fingerprint(folder), (z, y, x), trained)
 
 
 def request_tokens(

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..configs.errors import InputError
 from ..configs.home import offline
 from ..models.catalog import SHIPPED, find_folder, find_weights
-from ..models.checkpoint import CONFIG, load_weights
+from ..models.checkpoint import CONFIG, read_config
 from ..models.hub import fetch, import_folder
 from ..models.hub_archive import is_archive, unpack
 from ..models.hub_cache import (
@@ -154,7 +154,7 @@ def _filled(folder: Path) -> Finding:
     from .focus_weights import KIND, load_learned
     from .model import load
 
-    architecture = load_weights(folder)[1].get("architecture")
+    architecture = read_config(folder).get("architecture")
     kind = architecture.get("kind") if isinstance(architecture, dict) else None
     try:
         {KIND: load_learned, "quality": load_quality}.get(str(kind), load)(folder)

@@ -11,7 +11,6 @@ the best PSNR on the pairs of the support.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from itertools import product
 from typing import Literal, NamedTuple
@@ -97,7 +96,7 @@ def _middle(example: Example) -> Example:
         slice((n - min(n, _TUNED_ON)) // 2, (n + min(n, _TUNED_ON)) // 2)
         for n in example.image.shape
     )
-    return replace(example, image=example.image[box], target=_target(example)[box])
+    return example.cut(box)
 
 
 def _wiener(given: NDArray[np.float32], setting: Deconvolution) -> NDArray[np.float32]:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...models.catalog import find_folder
+from ...models.checkpoint import fingerprint
 from ..cell_file import hash_of, read_cell_file, write_cell_file
 from .lists import BenchmarkList
-from .methods import CLASSICAL, fingerprint, recipe_of, structure_of, weights_of
+from .methods import CLASSICAL, recipe_of, structure_of, weights_of
 from .plan import UNLABELLED, BenchmarkPlan, Cell
 from .trials import Trial
 
-VERSION = 4
+VERSION = 5
 """Raised when a method or a metric changes, so that older cells are not taken for new ones."""
 
 KEYS = {"samples", "method", "settings"}
@@ -38,12 +40,14 @@ def settings_of(
     """
     settings: dict[str, Any] = {
         "version": VERSION,
-        "support": [row.id for row in trial.rows] if cell.method not in UNLABELLED else [],
-        "judged": [sample for sample, _ in trial.judged],
+        "support": dict(zip((row.id for row in trial.rows), trial.digests[0], strict=True)),
+        "judged": dict(zip((sample for sample, _ in trial.judged), trial.digests[1], strict=True)),
         "within_volume": trial.within_volume,
         "gap": plan.gap if trial.within_volume else 0,
         "noise": given.noise,
     }
+    if cell.method in UNLABELLED:
+        settings["support"] = {}
     if cell.method not in CLASSICAL:
         recipe = recipe_of(plan, cell, structure_of(given), Path("run"))
         if cell.method == "untouched":
@@ -53,7 +57,7 @@ def settings_of(
             # What "auto" comes to depends on the machine, and the numbers on what it comes to.
             settings["recipe"] = held | {"precision": recipe.chosen_precision()}
         weights = weights_of(plan, cell.method)
-        settings["weights"] = None if weights is None else fingerprint(weights)
+        settings["weights"] = None if weights is None else fingerprint(find_folder(weights))
     return settings
 
 

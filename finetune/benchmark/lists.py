@@ -37,6 +37,7 @@ class BenchmarkList:
     rows: tuple[Row, ...]
     noise: float = 0.0
     _kept: dict[str, Example] = field(default_factory=dict, repr=False)
+    _digests: dict[str, str] = field(default_factory=dict, repr=False)
 
     def example(self, row: Row) -> Example:
         """Read a row, once.
@@ -50,6 +51,12 @@ class BenchmarkList:
                 example = noisy(example, self.noise)
             self._kept[row.id] = example
         return self._kept[row.id]
+
+    def digest(self, row: Row) -> str:
+        """See `Example.digest`; kept when the example is forgotten."""
+        if row.id not in self._digests:
+            self._digests[row.id] = self.example(row).digest()
+        return self._digests[row.id]
 
     def forget(self) -> None:
         """Free the memory."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 from ...configs.errors import InputError
 from ...configs.load import load_recipe
 from ...models.catalog import SHIPPED, find_folder
-from ...models.checkpoint import CONFIG, TENSORS, groups_of, load_weights
-from ...models.shard_index import INDEX
+from ...models.checkpoint import groups_of, read_config
 from ...models.sizes import SIZES
 from ...predict.image import classify_image, predict_image
 from ...predict.task_weights import TaskWeights, load_task
@@ -74,10 +72,11 @@ def recipe_of(plan: BenchmarkPlan, cell: Cell, structure: str | None, run: Path)
     """
     task = cell.task
     words = ["minutes=null", "tracker=none", *as_meant(plan.overrides)]
-    words += [f"task={task}", f"data={cell.dataset}", f'out="{run}"', f"seed={cell.seed}"]
-    words += ["shots=null"]
-    weights = weights_of(plan, cell.method)
-    words.append(f'weights="{"none" if weights is None else weights}"')
+    weights = weights_of(plan, cell.method) or "none"
+    named = {"task": task, "data": cell.dataset, "out": str(run), "weights": weights}
+    # Values are YAML: a list may be called 2024, and a folder hold a quote.
+    words += [f"{key}={json.dumps(value)}" for key, value in named.items()]
+    words += [f"seed={cell.seed}", "shots=null"]
     if cell.method in SCRATCH:
         # What spares pretraining would only handicap a net that has none.
         words += ["adapt=auto", f"backbone={SCRATCH[cell.method]}", *_size(plan)]
@@ -132,31 +131,16 @@ def structure_of(given: BenchmarkList) -> str | None:
     return names.pop() if len(names) == 1 and given.task == "segment" else None
 
 
-@lru_cache(maxsize=8)
-def fingerprint(weights: str) -> str:
-    """Hash of tensors and config of weights, wherever they lie.
-
-    Raises:
-        InputError: there are none.
-    """
-    folder, digest = find_folder(weights), hashlib.sha256()
-    # An index holds the sha256 of every shard.
-    tensors = TENSORS if (folder / TENSORS).is_file() else INDEX
-    for name in (tensors, CONFIG):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def groups_behind(weights: str) -> list[str] | None:
     """Groups that weights have seen in pretraining; None where they do not say."""
-    return groups_of(load_weights(find_folder(weights))[1])
+    return groups_of(read_config(find_folder(weights)))
 
 
 def _size(plan: BenchmarkPlan) -> list[str]:
     """The size of the pretrained encoder, so that scratch is the same net."""
     if plan.weights is None or any(word.startswith("encoder=") for word in plan.overrides):
         return []
-    config = load_weights(find_folder(plan.weights))[1].get("architecture", {}).get("encoder", {})
+    config = read_config(find_folder(plan.weights)).get("architecture", {}).get("encoder", {})
     for name, size in SIZES.items():
         if all(config.get(key) == getattr(size, key) for key in ("width", "depth", "heads")):
             return [f"encoder={name}"]

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from ...configs.errors import InputError
+
 
 def is_option(word: str) -> bool:
     """Whether a word is KEY=VALUE and no file of that name."""
@@ -22,6 +24,9 @@ def split_options(
     Args:
         options: KEY=VALUE or KEY.SUB=VALUE.
         known: keys of the benchmark.
+
+    Raises:
+        InputError: a key has a value of its own and others below it.
     """
     own: dict[str, Any] = {}
     others: list[str] = []
@@ -30,6 +35,8 @@ def split_options(
         first, _, second = key.partition(".")
         if first not in known:
             others.append(option)
+        elif bool(second) != isinstance(own.get(first, {} if second else None), dict):
+            raise InputError(f"{option}: {first}= and {first}.KEY= are both given; leave one out")
         elif second:
             own.setdefault(first, {})[second] = _value(text)
         else:

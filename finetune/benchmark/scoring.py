@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluate import MOST_DB
 from ..examples import Example, Task
 from ..tasks.restore import restore_metrics
 from ..tasks.segment import segment_metrics
@@ -47,11 +46,5 @@ def score(answer: Answer, example: Example, task: Task) -> dict[str, Any]:
         return {"correct": right, **names, **extra}
     assert answer.found is not None
     if task == "segment":
-        size = example.voxel_size_um or (1.0, 1.0, 1.0)
-        judged = replace(example, voxel_size_um=size)
-        return {**segment_metrics(answer.found.astype(np.int64), judged), **extra}
-    metrics = restore_metrics(answer.found.astype(np.float32), example)
-    return {
-        **{n: min(v, MOST_DB) if n.endswith("psnr") else v for n, v in metrics.items()},
-        **extra,
-    }
+        return segment_metrics(answer.found.astype(np.int64), example) | extra
+    return restore_metrics(answer.found.astype(np.float32), example) | extra

@@ -28,6 +28,7 @@ class Trial:
         rows: learnt from. support: the same, read.
         judged: (id, group) of what judges.
         load_test: reads that.
+        digests: of all that is learnt from, and of all that judges; see `Example.digest`.
         within_volume: support and test are parts of the same volumes.
     """
 
@@ -35,6 +36,7 @@ class Trial:
     support: tuple[Example, ...]
     judged: tuple[tuple[str, str], ...]
     load_test: Callable[[], Sequence[Example]]
+    digests: tuple[tuple[str, ...], tuple[str, ...]]
     within_volume: bool = False
 
 
@@ -78,7 +80,9 @@ def _between(given: BenchmarkList, shots: int, draws: int, seed: int) -> list[Tr
         support = tuple(given.example(row) for row in draw.support)
         if _teaches(given.task, support):
             judged = tuple((row.id, row.group) for row in draw.test)
-            found.append(Trial(draw.support, support, judged, _reader(given, draw.test)))
+            digests = tuple(map(given.digest, draw.support)), tuple(map(given.digest, draw.test))
+            reader = _reader(given, draw.test)
+            found.append(Trial(draw.support, support, judged, reader, digests))
     if not found:
         raise InputError("no draw has labels with foreground and background; label some")
     return found
@@ -108,7 +112,9 @@ def _within(given: BenchmarkList, shots: int, draws: int, seed: int, gap: int) -
             for row, part in zip(rows, support, strict=True)
         )
         judged = tuple((part.id, part.group) for part in test)
-        found.setdefault(ends, Trial(rows, support, judged, lambda parts=test: parts, True))
+        digests = tuple(p.digest() for p in support), tuple(p.digest() for p in test)
+        trial = Trial(rows, support, judged, lambda parts=test: parts, digests, True)
+        found.setdefault(ends, trial)
     if not found:
         raise InputError("no part of the volume has labels with foreground and background")
     return list(found.values())

@@ -25,6 +25,8 @@ from ..sub_crops import Batch
 
 HEAD = "restore"
 WEIGHTS = {"l1": 0.5, "rmse": 1.0, "ssim": 0.2, "gradient": 0.1, "frequency": 0.1}
+MOST_DB = 100.0
+"""Equal images have an infinite PSNR, which neither JSON nor a mean can hold: cut there."""
 _BRIGHTER = 1.0  # than the target in normalised intensity; beyond, the inverse would explode
 
 
@@ -75,6 +77,8 @@ def first_guess(examples: Sequence[Example]) -> DeconvolutionConfig | None:
 def restore_metrics(found: NDArray[np.float32], example: Example) -> dict[str, float]:
     """PSNR, SSIM and NRMSE of a restored image, and of the input as it is (`identity_psnr` ...).
 
+    All are finite: PSNR is cut at 100 dB.
+
     Args:
         found: [Z, Y, X], normalised like the image. Compared in the file's intensities, as a user
             sees them.
@@ -84,4 +88,5 @@ def restore_metrics(found: NDArray[np.float32], example: Example) -> dict[str, f
     truth = denormalize(example.target.astype(np.float64), example.stats)
     mine = restoration_metrics(denormalize(found.astype(np.float64), example.stats), truth)
     given = restoration_metrics(denormalize(example.image.astype(np.float64), example.stats), truth)
-    return mine | {f"identity_{name}": value for name, value in given.items()}
+    scores = mine | {f"identity_{name}": value for name, value in given.items()}
+    return {n: min(v, MOST_DB) if n.endswith("psnr") else v for n, v in scores.items()}

@@ -19,7 +19,7 @@ from ...models.heads.segment import Segmentation, SegmentHead
 from ...models.losses.segmentation import deep_supervision_loss
 from ...models.losses.skeleton_recall import skeleton_recall_loss
 from ...models.metrics.objects import object_metrics
-from ...models.metrics.segmentation import segmentation_metrics
+from ...models.metrics.segmentation import IOU_THRESHOLDS, segmentation_metrics
 from ..examples import Example
 from ..sub_crops import Batch
 
@@ -97,16 +97,16 @@ def segment_metrics(
 
     Args:
         found: [Z, Y, X] classes, 0 = background.
-        example: with labels; no "nsd" where its voxel size is unknown.
+        example: with labels. Where its voxel size is unknown, "nsd" counts in voxels.
         classes: of foreground.
         objects: [Z, Y, X] numbered objects, 0 = background, beside those that the example's labels
             number: "numbered_object_f1", "numbered_panoptic_quality" and so on.
     """
     assert example.labels is not None
-    scores = segmentation_metrics(
-        found, example.labels, example.voxel_size_um, example.counts, classes=classes
-    )
+    # A share of the surface within one voxel needs no um: where they are unknown, voxels are cubes.
+    size = example.voxel_size_um or (1.0, 1.0, 1.0)
+    scores = segmentation_metrics(found, example.labels, size, example.counts, classes=classes)
     if objects is None or example.instances is None:
         return scores
-    numbered = object_metrics(objects, example.instances, example.counts, (0.5, 0.1))
+    numbered = object_metrics(objects, example.instances, example.counts, IOU_THRESHOLDS)
     return scores | {f"numbered_{name}": score for name, score in numbered.items()}

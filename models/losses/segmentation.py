@@ -58,9 +58,8 @@ def deep_supervision_loss(
     logits_by_scale: Sequence[Tensor],
     labels: Tensor,
     counts: Tensor | None = None,
-    weights: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
-    """The segmentation loss at several scales of the decoder.
+    """The segmentation loss at several scales of the decoder, each with half the weight before it.
 
     Coarse logits are enlarged to the labels' grid rather than the labels reduced: a vessel of two
     voxels survives, and an ignored voxel stays exactly that.
@@ -68,18 +67,11 @@ def deep_supervision_loss(
     Args:
         logits_by_scale: S tensors [B, K, z, y, x], the finest first.
         labels: [B, Z, Y, X]. counts: the same, bool; None = all.
-        weights: S factors, scaled to a sum of 1; None = each half of the one before.
 
     Returns:
-        The weighted terms of `segmentation_loss`.
-
-    Raises:
-        ValueError: not one weight a scale, or their sum is not above 0.
+        The weighted terms of `segmentation_loss`; the weights add up to 1.
     """
-    if weights is None:
-        weights = [0.5**scale for scale in range(len(logits_by_scale))]
-    if len(weights) != len(logits_by_scale) or sum(weights) <= 0:
-        raise ValueError(f"{len(logits_by_scale)} scales and weights {weights}, expected one each")
+    weights = [0.5**scale for scale in range(len(logits_by_scale))]
     terms: dict[str, Tensor] = {}
     for logits, weight in zip(logits_by_scale, weights, strict=True):
         if logits.shape[2:] != labels.shape[1:]:

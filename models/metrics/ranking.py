@@ -1,4 +1,4 @@
-"""How well numbers follow the true ones: rank and linear correlation, and the mean error in um."""
+"""How well numbers follow the true ones: rank and linear correlation."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from ...configs.errors import InputError
 
 
 def ranking_metrics(
-    found_um: Sequence[float] | NDArray[np.floating[Any]],
-    truth_um: Sequence[float] | NDArray[np.floating[Any]],
+    found: Sequence[float] | NDArray[np.floating[Any]],
+    truth: Sequence[float] | NDArray[np.floating[Any]],
 ) -> dict[str, float]:
-    """Correlations and error of one stack's values, such as defocus a slice.
+    """Correlations of one stack's values, such as scores and distances from focus of slices.
 
     Equal numbers found everywhere say nothing about the order: both correlations are 0. Equal true
     numbers leave nothing to order: both are nan, and a mean over stacks must leave them out.
 
     Args:
-        found_um: [N] in um. truth_um: the same.
+        found: [N], larger where `truth` should be. truth: [N]. Their units may differ.
 
     Returns:
-        "srcc" (Spearman, ties share their mean rank), "plcc" (Pearson, no fit before), "mae_um".
+        "srcc" (Spearman, ties share their mean rank) and "plcc" (Pearson, no fit before).
 
     Raises:
         InputError: lengths differ, fewer than two values, or one is not finite.
     """
     from scipy.stats import rankdata
 
-    found = np.asarray(found_um, dtype=np.float64)
-    truth = np.asarray(truth_um, dtype=np.float64)
+    found = np.asarray(found, dtype=np.float64)
+    truth = np.asarray(truth, dtype=np.float64)
     if found.shape != truth.shape or found.ndim != 1 or found.size < 2:
         raise InputError(
             f"found values of shape {found.shape}, true ones of {truth.shape}: "
             "expected two lists of one length, 2 or more"
         )
     if not (np.isfinite(found).all() and np.isfinite(truth).all()):
-        raise InputError("found or true values hold nan or inf, expected finite numbers in um")
+        raise InputError("found or true values hold nan or inf, expected finite numbers")
     return {
         "srcc": _correlation(rankdata(found), rankdata(truth)),
         "plcc": _correlation(found, truth),
-        "mae_um": float(np.abs(found - truth).mean()),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,9 @@ from .objects import components, object_metrics
 from .overlap import cldice, dice
 from .surface import VoxelSize, normalised_surface_distance
 
+IOU_THRESHOLDS = (0.5, 0.1)
+"""Above which two objects match; scores of the first carry the plain names."""
+
 
 def segmentation_metrics(
     found: NDArray[Any],
@@ -21,8 +23,6 @@ def segmentation_metrics(
     counts: BoolArray | None = None,
     *,
     classes: int = 1,
-    tolerance_um: float | None = None,
-    thresholds: Sequence[float] = (0.5, 0.1),
 ) -> dict[str, float]:
     """Dice, clDice, normalised surface distance, object F1 and panoptic quality.
 
@@ -35,8 +35,6 @@ def segmentation_metrics(
         voxel_size_um: (z, y, x) in um; None = unknown, and no "nsd" is given.
         counts: [Z, Y, X] bool, True = counts; None = all. What does not count changes nothing.
         classes: number of foreground classes.
-        tolerance_um: of "nsd"; None = the longest side of a voxel.
-        thresholds: of IoU; the first one carries the plain names.
 
     Returns:
         "dice", "cldice", "nsd", "object_f1", "panoptic_quality", "object_f1_at_0.1", ...: of one
@@ -52,8 +50,6 @@ def segmentation_metrics(
             truth_labels == label,
             voxel_size_um,
             counts,
-            tolerance_um,
-            thresholds,
         )
         for label in range(1, classes + 1)
     }
@@ -72,12 +68,10 @@ def _of_class(
     truth: BoolArray,
     voxel_size_um: VoxelSize | None,
     counts: BoolArray,
-    tolerance_um: float | None,
-    thresholds: Sequence[float],
 ) -> dict[str, float]:
     scores = {"dice": dice(found, truth, counts), "cldice": cldice(found, truth, counts)}
     if voxel_size_um is not None:
-        tolerance = max(voxel_size_um) if tolerance_um is None else tolerance_um
-        scores["nsd"] = normalised_surface_distance(found, truth, voxel_size_um, tolerance, counts)
+        within = max(voxel_size_um)  # the longest side of a voxel
+        scores["nsd"] = normalised_surface_distance(found, truth, voxel_size_um, within, counts)
     # The masks hold nothing that does not count, so no component reaches through it.
-    return scores | object_metrics(components(found), components(truth), counts, thresholds)
+    return scores | object_metrics(components(found), components(truth), counts, IOU_THRESHOLDS)

@@ -49,24 +49,6 @@ def normalised_surface_distance(
     return float((both <= tolerance_um * (1 + 1e-6)).mean())
 
 
-def hausdorff95_um(
-    found: BoolArray,
-    truth: BoolArray,
-    voxel_size_um: VoxelSize,
-    counts: BoolArray | None = None,
-) -> float:
-    """The larger of both directions' 95th percentiles of surface distances, in um.
-
-    0 where both masks are empty, inf where one is. Arguments and errors as above.
-    """
-    distances = surface_distances_um(found, truth, voxel_size_um, counts)
-    if distances is None:
-        return 0.0
-    if not all(one.size for one in distances):
-        return float("inf")
-    return max(float(np.percentile(one, 95)) for one in distances)
-
-
 def surface_distances_um(
     found: BoolArray,
     truth: BoolArray,

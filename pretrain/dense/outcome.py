@@ -9,7 +9,7 @@ from typing import Any
 from ...data.normalize import NORMALISATION
 from ...data.synthetic.catalogue import CATALOGUE
 from ...data.synthetic.stock import STRUCTURES
-from ...models.checkpoint import groups_of, load_weights, save_weights
+from ...models.checkpoint import groups_of, read_config, save_weights
 from ..origin import name_of, without_folders
 from .objective import DensePretrainModel
 from .real import training_rows
@@ -38,7 +38,7 @@ def seen_groups(recipe: DenseRecipe) -> list[str] | None:
     if recipe.real is not None:
         groups |= {row.group for row in training_rows(recipe.real)}
     if recipe.init is not None:
-        before = groups_of(load_weights(init_folder(recipe.init))[1])
+        before = groups_of(read_config(init_folder(recipe.init)))
         if before is None:
             return None
         groups |= set(before)

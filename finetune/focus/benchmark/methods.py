@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from ....data.sharpness import MEASURES
-from ...benchmark.methods import fingerprint
+from ....models.catalog import find_folder
+from ....models.checkpoint import fingerprint
 from .case import Answer, Case
 from .classical import ensemble, measured
 from .controls import intensity, learn_places, middle
@@ -16,7 +17,6 @@ from .plan import ENSEMBLE, HEADS, FocusPlan
 from .ridged import learn_ridge
 
 Judge = Callable[[Case], Answer]
-Say = Callable[[str], None]
 
 _FIXED: dict[str, Judge] = {
     "middle": middle,
@@ -31,14 +31,13 @@ def learns_here(method: str) -> bool:
     return method not in _FIXED and method not in HEADS
 
 
-def learn(plan: FocusPlan, method: str, training: Callable[[], Iterable[Case]], say: Say) -> Judge:
+def learn(plan: FocusPlan, method: str, training: Callable[[], Iterable[Case]]) -> Judge:
     """A method, ready to judge.
 
     Args:
-        plan: of the comparison.
+        plan: of the comparison; `train_heads` has seen to its heads.
         method: of `plan.METHODS`.
         training: cases of other specimens than those that are judged; asked for if it learns.
-        say: told what takes long.
 
     Raises:
         InputError: too few specimens, or weights that are not there.
@@ -48,22 +47,22 @@ def learn(plan: FocusPlan, method: str, training: Callable[[], Iterable[Case]], 
     if method == "z_index":
         return learn_places(training())
     if method in HEADS:
-        return partial(scored, run=head_run(plan, method, say))
+        return partial(scored, run=head_run(plan, method))
     return learn_ridge(_part(plan, method), training())
 
 
-def settings_of(plan: FocusPlan, method: str, say: Say) -> dict[str, Any]:
+def settings_of(plan: FocusPlan, method: str) -> dict[str, Any]:
     """What of the plan the numbers of a method depend on; folders may move.
 
     Raises:
         InputError: weights are not there.
     """
     if method in HEADS:
-        return {"weights": fingerprint(str(head_run(plan, method, say)))}
+        return {"weights": fingerprint(find_folder(head_run(plan, method)))}
     if method == "ridge_encoder":
-        return {"weights": fingerprint(plan.encoder)}
+        return {"weights": fingerprint(find_folder(plan.encoder))}
     if method == "ridge_quality":
-        return {"weights": fingerprint(str(plan.quality))}
+        return {"weights": fingerprint(find_folder(str(plan.quality)))}
     return {}
 
 

@@ -112,6 +112,31 @@ def test_a_stopped_benchmark_goes_on_and_a_cell_repeats(balls_list, plan_for, mo
     assert set(seen) == {"pretrained", "scratch"}  # classical tools have no steps
 
 
+def test_cells_of_changed_labels_are_stale(
+    balls_list, plan_for, labelled_row, balls, write
+) -> None:
+    plan = plan_for(balls_list, methods=("top_hat",), draws=1)
+    benchmark(plan)
+    benchmark(plan)  # nothing has changed
+    labels = balls(2)[1]
+    labels[10:, 20:30, 20:30] = 1
+    write("labels2", labels)
+    with pytest.raises(InputError, match="made with other settings"):
+        benchmark(plan)
+
+
+def test_names_and_folders_of_any_kind(balls_list, plan_for, tmp_path) -> None:
+    """YAML would take the name for a number, and the quote for its own."""
+    folder = tmp_path / "2024"
+    folder.mkdir()
+    listing = folder / "dataset.csv"
+    listing.write_text(balls_list.read_text())
+    weights = save_dense(tmp_path / 'in "quotes"', groups=["elsewhere"])
+    out = str(tmp_path / 'a "table"')
+    plan = plan_for(listing, methods=("pretrained",), draws=1, weights=str(weights), out=out)
+    assert {line["dataset"] for line in results(benchmark(plan))} == {"2024"}
+
+
 def test_a_constant_in_place_of_a_method_shows(balls_list, plan_for, tmp_path, monkeypatch) -> None:
     plan = plan_for(balls_list, methods=("pretrained", "top_hat"), draws=1)
     first = results(benchmark(plan))

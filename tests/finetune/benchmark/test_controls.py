@@ -11,6 +11,7 @@ import torch
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
 from luxvox.finetune.benchmark.methods import recipe_of
+from luxvox.finetune.benchmark.options import split_options
 from luxvox.finetune.benchmark.plan import BenchmarkPlan, Cell
 from luxvox.finetune.benchmark.run import benchmark
 from luxvox.finetune.recipe import FinetuneRecipe
@@ -100,3 +101,12 @@ def test_weights_of_every_stage_and_the_forest(
     assert begins == {"stage_a": "encoder", "unet_stage_b": "dense", "scratch": "scratch"}
     dice = {line["method"]: float(line["dice"]) for line in results(folder)}
     assert dice["forest"] > 0.7
+
+
+@pytest.mark.parametrize("words", [["rates=1", "rates.unet=2"], ["rates.unet=2", "rates=1"]])
+def test_a_key_has_a_value_or_others_below_it(words) -> None:
+    with pytest.raises(InputError, match="both given"):
+        split_options(words, {"rates"})
+    assert split_options(["rates.unet=2", "rates.scratch=1e-3", "steps=3"], {"rates"}) == (
+        {"rates": {"unet": 2, "scratch": "1e-3"}}, ["steps=3"],
+    )  # fmt: skip
