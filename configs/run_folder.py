@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from .errors import InputError
+from .whole_file import write_whole
 
 
 def lock_run(run: Path) -> IO[str]:
@@ -49,9 +50,7 @@ def write_recipe(run: Path, recipe: BaseModel) -> None:
 
 def write_metrics(run: Path, metrics: Mapping[str, Any]) -> None:
     """Write RUN/metrics.json: flat keys, replaced whole."""
-    partial = run / "metrics.json.partial"
-    partial.write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(run / "metrics.json")
+    write_whole(run / "metrics.json", json.dumps(metrics, indent=1, sort_keys=True) + "\n")
 
 
 def _lock(file: IO[str]) -> bool:

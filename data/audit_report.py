@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..configs.errors import InputError
+from ..configs.whole_file import write_whole
 
 # In the order in which they are shown. An error stops or spoils training; a warning is likely to
 # cost quality; a hint may be just as it should be.
@@ -90,10 +90,8 @@ class AuditReport:
             **{f"{severity}s": self.count(severity) for severity in SEVERITIES},
             "findings": [asdict(finding) for finding in self.findings],
         }
-        part = path.with_name(f".{path.name}.part")
         try:
-            part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            os.replace(part, path)
+            write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import InputError
+from ..configs.whole_file import write_whole
 
 
 def hash_of(settings: Mapping[str, Any]) -> str:
@@ -48,9 +49,7 @@ def is_done(path: Path, wanted: str, keys: set[str], replace: bool = False) -> b
 def write_cell_file(path: Path, held: Mapping[str, Any]) -> None:
     """Write a cell whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(held, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(held, indent=1, allow_nan=False) + "\n")
 
 
 def read_cell_file(path: Path, keys: set[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ..configs.errors import InputError
+from ..configs.whole_file import write_whole
 from ..data.manifest import read_dataset
 from ..data.row import Row
 from ..models.metrics.classification import classification_metrics, confusion_matrix
@@ -278,6 +279,4 @@ def _write_json(path: Path, result: Mapping[str, Any]) -> None:
         if isinstance(value, float) and not math.isfinite(value)
     ]
     assert not strange, f"no finite number: {strange}"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(result, indent=1, allow_nan=False) + "\n")

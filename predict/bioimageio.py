@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..configs.errors import InputError
+from ..configs.whole_file import whole_file
 from ..data.synthetic.catalogue import CATALOGUE
 from ..data.synthetic.recipe import SimulateRecipe
 from ..data.synthetic.sample import make_sample
@@ -270,11 +272,8 @@ def _first_error(details: Sequence[Any]) -> str:
 
 def _put(packed: Path, out: Path) -> None:
     """Copy the package to its place, whole or not at all."""
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        partial.write_bytes(packed.read_bytes())
-        partial.replace(out)
+        with whole_file(out) as draft:
+            shutil.copyfile(packed, draft)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..configs.errors import InputError
+from ..configs.whole_file import write_whole
 
 
 class BlockMarks:
@@ -32,9 +33,7 @@ class BlockMarks:
     def set(self, block: int, **what: Any) -> None:
         """Mark a block, in one step."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._folder / f".{block}-{os.getpid()}"
-        draft.write_text(json.dumps(what), encoding="utf-8")
-        draft.replace(self._folder / f"{block:06d}")
+        write_whole(self._folder / f"{block:06d}", json.dumps(what))
 
     def read(self, block: int) -> dict[str, Any] | None:
         """What was said of a block when it was marked; None where it has no mark."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..configs.errors import InputError
+from ..configs.whole_file import whole_file
 from ..data.normalize import NORMALISATION
 from ..models.dense import DenseModel, fill_to_patches
 from ..models.encoder import Encoder
@@ -126,16 +127,13 @@ def export(
     with torch.no_grad():
         wanted = module(*inputs)
         program = torch.export.export(module, inputs)
-    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
-        difference = compare(write_program(program, partial)(*inputs), wanted, out)
-        partial.replace(out)
+        with whole_file(out) as draft:
+            difference = compare(write_program(program, draft)(*inputs), wanted, out)
         about = json.dumps(_about(loaded, module, inputs, wanted), indent=2) + "\n"
         out.with_suffix(out.suffix + ".json").write_text(about, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 

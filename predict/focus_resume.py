@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..configs.errors import InputError
+from ..configs.whole_file import write_whole
 from ..data.save import check_out
 from .beside import beside
 from .block_marks import BlockMarks, hold_part
@@ -88,9 +89,7 @@ def judged_slices(
         if known is None:
             check_out(out)
             shutil.rmtree(run / "done", ignore_errors=True)
-            draft = run / f".{_PLAN}"
-            draft.write_text(json.dumps({"key": key, "recipe": asked}), encoding="utf-8")
-            draft.replace(run / _PLAN)
+            write_whole(run / _PLAN, json.dumps({"key": key, "recipe": asked}))
         elif known != key:
             raise InputError(
                 f"{run / _PLAN}: made for other weights, options or input than these; give the "

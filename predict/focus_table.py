@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import InputError
+from ..configs.whole_file import whole_file
 from .focus import FocusResult
 from .focus_teacher import Taught, teach
 
@@ -38,14 +39,12 @@ def write_table(path: Path, results: Iterable[FocusResult], with_tiles: bool = F
     Raises:
         InputError: the file cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             table.writeheader()
             for result in results:
                 table.writerows(table_rows(result, with_tiles))
-        partial.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name another") from error
     return path

@@ -11,15 +11,14 @@ import json
 from pathlib import Path
 
 from ..configs.errors import InputError
+from ..configs.whole_file import write_whole
 from .plan import BlockPlan
 
 
 def write_plan(run: Path, plan: BlockPlan) -> None:
     """Write RUN/plan.json in one step, with a checksum of its own."""
-    draft = run / ".plan.json"
     written = {**plan.model_dump(mode="json"), "checksum": _checksum(plan)}
-    draft.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
-    draft.replace(run / "plan.json")
+    write_whole(run / "plan.json", json.dumps(written, indent=1) + "\n")
 
 
 def read_plan(run: Path) -> BlockPlan | None:

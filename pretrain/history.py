@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..configs.whole_file import write_whole
+
 
 class History:
     """Appends one JSON object a line to RUN/history.jsonl; a resumed run forgets what it redoes."""
@@ -13,9 +15,7 @@ class History:
         """Keep the entries up to `resumed_step` (0: none)."""
         self.path = path
         kept = [entry for entry in read_history(path) if entry["step"] <= resumed_step]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def append(self, entry: dict[str, float]) -> None:
         """Add one entry; `step` is the number of optimiser steps done."""

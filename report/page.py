@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..configs.whole_file import write_whole
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b2430; --soft: #5b6673; --line: #d9dfe6;
   --paper: #ffffff; --band: #f4f6f9; --good: #0b7a4b; --bad: #b3261e; }
@@ -132,10 +134,7 @@ class Page:
         Returns:
             The same path.
         """
-        part = path.with_name(path.name + ".part")
-        # A file name that is no valid UTF-8 must not cost the reader the page.
-        part.write_text(self.render(), encoding="utf-8", errors="replace")
-        part.replace(path)
+        write_whole(path, self.render())
         return path
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...configs.whole_file import write_whole
 from ..examples import Task
 from .plan import LABELS, METRIC
 
@@ -47,9 +48,7 @@ def write_markdown(
         parts += _agreement(agreement)
     if notes:
         parts += ["## Notes", "", *(f"- {note}" for note in notes), ""]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("\n".join(parts), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "\n".join(parts))
 
 
 def interval(line: Line, name: str = "mean") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.whole_file import whole_file
 from ..examples import Example
 from .plan import METRIC, Cell
 from .scoring import Answer
@@ -51,10 +52,8 @@ def keep_planes(
             arrays[f"truth_{number}"] = grey(_cut(truth, plane))
             arrays[f"found_{number}"] = grey(_cut(answer.found, plane))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
+    with whole_file(path) as draft:
+        np.savez_compressed(draft, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
 
 
 def _fullest(example: Example) -> int:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...configs.whole_file import whole_file
 from ..cell_file import hash_of
 from ..examples import Task
 from .cells import read_cells
@@ -279,13 +280,11 @@ def _order(cell: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _write(path: Path, table: Table) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, table.columns, restval="")
         writer.writeheader()
         for line in table.lines:
             writer.writerow({name: _cell(value) for name, value in line.items()})
-    partial.replace(path)
 
 
 def _cell(value: Any) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.whole_file import whole_file
+
 Table = dict[str, NDArray]
 """Columns of equal length, in order."""
 
@@ -34,6 +36,5 @@ def write_table(folder: Path, name: str, table: Table) -> None:
     }
     whole = pyarrow.table(columns)
     for suffix, write in (("csv", csv.write_csv), ("parquet", parquet.write_table)):
-        draft = folder / f".{name}.{suffix}.part"
-        write(whole, str(draft))
-        draft.replace(folder / f"{name}.{suffix}")
+        with whole_file(folder / f"{name}.{suffix}") as draft:
+            write(whole, str(draft))
