@@ -67,7 +67,7 @@ class FinetuneRecipe(BaseModel):
     encoder: str = "tiny"
     """Size, where there are no weights that say it."""
     backbone: Literal["vit", "unet", "swinunetr"] = "vit"
-    """From scratch: our own net, or a control of `models.unet`."""
+    """From scratch: our own net, or a control of `models.dense_control`."""
     shots: int | None = Field(default=None, ge=1)
     """Rows to learn from (classification: of each class); None = all of split train."""
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -7,7 +7,8 @@ are the same as for our encoder.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -16,12 +17,14 @@ from torch.nn import functional as F
 
 from ..configs.errors import InputError
 from .block import init_linear
+from .control_nets import control_net
 from .encoder import Encoded, Encoder, known_voxel_size
 from .patch_embed import token_grid
 from .position import token_pitch_um, token_positions_um
 from .sizes import EncoderConfig
 
 EncoderName = Literal["vit", "unet", "swinunetr"]
+_MULTIPLES: Mapping[str, int] = {"unet": 8, "swinunetr": 32}  # of voxels along every side
 
 FEATURES = 32
 """Channels of the full-resolution map that a token averages."""
@@ -39,10 +42,8 @@ def build_encoder(name: EncoderName, config: EncoderConfig) -> Encoder | ConvEnc
     """
     if name == "vit":
         return Encoder(config)
-    if name == "unet":
-        return ConvEncoder(_unet(), config, multiple=8)
-    if name == "swinunetr":
-        return ConvEncoder(_swinunetr(), config, multiple=32)
+    if name in _MULTIPLES:
+        return ConvEncoder(control_net(name, FEATURES), config, _MULTIPLES[name])
     raise InputError(f'encoder is "{name}", expected one of: vit, unet, swinunetr')
 
 
@@ -130,17 +131,3 @@ def _visible_and_real(
     if key_mask is None:
         return visible, None
     return visible, ~nothing.scatter(1, keep, ~kept_real)
-
-
-def _unet() -> nn.Module:
-    """Residual U-Net with instance norm; no BatchNorm, so small batches and averages are safe."""
-    from monai.networks.nets.unet import UNet
-
-    channels = (16, 32, 64, 128)
-    return UNet(3, 1, FEATURES, channels, strides=(2, 2, 2), num_res_units=2, norm="INSTANCE")
-
-
-def _swinunetr() -> nn.Module:
-    from monai.networks.nets.swin_unetr import SwinUNETR
-
-    return cast(nn.Module, SwinUNETR(in_channels=1, out_channels=FEATURES, feature_size=24))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..configs.errors import InputError
+from .dense_control import ControlDecoder, ControlEncoder, no_tokens
 from .dense_decoder import DenseDecoder
 from .detail import DetailStream
 from .encoder import Encoded, Encoder
@@ -20,7 +21,6 @@ from .heads.richardson_lucy import DeconvolutionConfig
 from .heads.segment import Segmentation, SegmentHead
 from .residual import Triple
 from .sizes import EncoderConfig
-from .unet import UNetDecoder, UNetEncoder, no_tokens
 
 Head = TypeVar("Head", bound=nn.Module)
 
@@ -118,9 +118,9 @@ class DenseModel(nn.Module):
         self.config = config
         self.depths = even_depths(encoder.depth, config.depths)
         if config.backbone != "vit":
-            self.encoder = UNetEncoder(encoder)
+            self.encoder = ControlEncoder(encoder)
             self.detail = nn.Identity()
-            self.decoder = UNetDecoder(config.text_dim, config.condition_width, config.backbone)
+            self.decoder = ControlDecoder(config.text_dim, config.condition_width, config.backbone)
         else:
             self.encoder = Encoder(encoder)
             self.detail = DetailStream(config.channels, encoder.patch)
@@ -169,7 +169,7 @@ class DenseModel(nn.Module):
         """
         sides = crop.shape[2:]
         filled = fill_to_patches(crop, self.encoder.config.patch)
-        if isinstance(self.decoder, UNetDecoder):
+        if isinstance(self.decoder, ControlDecoder):
             encoded = no_tokens(crop, self.encoder.config.width)
             decoded = [self.decoder(filled, condition)]
         else:

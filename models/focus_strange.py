@@ -46,4 +46,9 @@ class Strangeness(nn.Module):
     @torch.no_grad()
     def allow(self, found: Tensor) -> None:
         """Let slices [N] of specimens left out be usual, but for the strangest."""
-        self.limit.mul_(torch.quantile(found, _USUAL))
+        self.limit.mul_(usual_limit(found))
+
+
+def usual_limit(found: Tensor) -> Tensor:
+    """Strangeness that one in 200 of usual slices [N] exceeds: a scalar."""
+    return torch.quantile(found, _USUAL)

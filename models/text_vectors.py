@@ -111,18 +111,21 @@ def text_vectors(
     return torch.stack([vector for text in texts if (vector := found[text]) is not None])
 
 
-def open_tower(folder: str | None, width: int | None, where: str) -> TextTower:
+def open_tower(
+    folder: str | None, width: int | None, where: str, trainable_layers: int = 0
+) -> TextTower:
     """The sentence encoder that weights were trained with.
 
     Args:
         folder: as `text_vectors`.
         width: what the weights expect.
         where: names the weights in messages.
+        trainable_layers: as `TextTower`; of weights whose encoder has learnt.
 
     Raises:
         InputError: none is installed, or one of another width.
     """
-    tower = TextTower(folder if _is_there(folder) else None)
+    tower = TextTower(folder if _is_there(folder) else None, trainable_layers)
     if width is not None and tower.width != width:
         raise InputError(
             f"{where}: trained with names of {width} numbers, the sentence encoder in "

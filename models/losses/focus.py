@@ -6,9 +6,8 @@ gate.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,15 +18,17 @@ LEAST_APART = 0.5
 """Depths of field between two slices that are ranked."""
 
 
-class FocusWeights(NamedTuple):
-    """How much each loss counts, in the order of `focus_losses`."""
+class FocusWeights(BaseModel):
+    """How much each of `focus_losses` counts."""
 
-    levels: float = 1.0
-    ranking: float = 0.5
-    distance: float = 0.5
-    monotone: float = 0.2
-    doubt: float = 0.1
-    gate: float = 0.3
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    levels: float = Field(default=1.0, ge=0)
+    ranking: float = Field(default=0.5, ge=0)
+    distance: float = Field(default=0.5, ge=0)
+    monotone: float = Field(default=0.2, ge=0)
+    doubt: float = Field(default=0.1, ge=0)
+    gate: float = Field(default=0.3, ge=0)
 
 
 def focus_losses(

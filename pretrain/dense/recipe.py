@@ -64,7 +64,7 @@ class DenseRecipe(RecipePart):
     encoder: str = "nano"
     """Size, where `init` does not say it."""
     backbone: Literal["vit", "unet", "swinunetr"] = "vit"
-    """Our own net, or a control of `models.unet` taught the same; that one has no tokens, and so
+    """Our own net, or a control of `models.dense_control` taught the same; that one has no tokens, and so
     no rehearsal and no optics."""
     steps: int = Field(gt=0)
     batch_size: int = Field(default=4, gt=0)

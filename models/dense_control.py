@@ -7,24 +7,19 @@ name like our own model: by channels scaled and shifted before the heads.
 
 from __future__ import annotations
 
-from typing import Literal, cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .control_nets import CHANNELS, ControlName, control_net
 from .dense_decoder import Condition
 from .encoder import Encoded
 from .sizes import EncoderConfig
 
-CHANNELS = (16, 32, 64, 128)
-"""At strides 1 to 8, as notes of small few-shot nets have it: 1.2 M parameters."""
-SWIN_FEATURES = 24
-"""Of the first level of SwinUNETR: 15.7 M parameters."""
 _SWIN_MULTIPLE = 32  # its sides; on a single voxel at the coarsest level it could not normalise
 
 
-class UNetEncoder(nn.Module):
+class ControlEncoder(nn.Module):
     """Where our model has its tokens the control has nothing; it only says what a patch is."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -34,7 +29,7 @@ class UNetEncoder(nn.Module):
         self.norm = nn.Identity()
 
 
-class UNetDecoder(nn.Module):
+class ControlDecoder(nn.Module):
     """[B, 1, Z, Y, X] -> features [B, 16, Z, Y, X].
 
     Args:
@@ -43,14 +38,12 @@ class UNetDecoder(nn.Module):
         name: of the net.
     """
 
-    def __init__(
-        self, text_dim: int, condition_width: int, name: Literal["unet", "swinunetr"] = "unet"
-    ) -> None:
+    def __init__(self, text_dim: int, condition_width: int, name: ControlName = "unet") -> None:
         super().__init__()
         self.name = name
         self.channels = (CHANNELS[0],)
         self.scales = ((1, 1, 1),)
-        self.net = _unet() if name == "unet" else _swinunetr()
+        self.net = control_net(name, CHANNELS[0])
         self.condition = Condition(text_dim, condition_width)
         self.film = nn.Linear(condition_width, 2 * CHANNELS[0])
         nn.init.zeros_(self.film.weight)  # starts unconditioned
@@ -65,20 +58,6 @@ class UNetDecoder(nn.Module):
         film = self.film(self.condition(condition, len(crop))).to(features.dtype)
         scale, shift = film[..., None, None, None].chunk(2, dim=1)
         return self.mix(F.leaky_relu(torch.addcmul(shift, features, 1 + scale)))
-
-
-def _unet() -> nn.Module:
-    from monai.networks.nets.unet import UNet
-
-    net = UNet(3, 1, CHANNELS[0], CHANNELS, (2, 2, 2), num_res_units=2, norm="INSTANCE")
-    return cast(nn.Module, net)
-
-
-def _swinunetr() -> nn.Module:
-    from monai.networks.nets.swin_unetr import SwinUNETR
-
-    net = SwinUNETR(in_channels=1, out_channels=CHANNELS[0], feature_size=SWIN_FEATURES)
-    return cast(nn.Module, net)
 
 
 def _fill(crop: Tensor) -> Tensor:
