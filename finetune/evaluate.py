@@ -29,7 +29,7 @@ from ..predict.image import classify_image, voxel_size_warning
 from ..predict.task_weights import Task, TaskWeights, load_task
 from ..predict.volume import choose_device
 from ..report.cases import Case, load_cases, save_cases
-from ..report.evaluation import MEANS, metric_names, shown, write_evaluation_page
+from ..report.evaluation import MEANS, metric_names, sample_names, shown, write_evaluation_page
 from .examples import Example, load_example
 from .found import Found, find_in
 from .learnt_from import learnt_from
@@ -123,16 +123,17 @@ def evaluate_command(
     """Evaluate and print a table; the body of `luxvox evaluate`. Arguments as `evaluate`."""
     result = evaluate(run, dataset, json_out, task, structure, choose_device("auto"))
     console = Console()
-    names = metric_names(result)
-    table = Table("sample", *names)
+    names = sample_names(result)
+    samples = Table("sample", *names)
     for sample in result["samples"]:
         learnt = " *" if sample["in_support"] else ""
-        table.add_row(f"{sample['id']}{learnt}", *(shown(sample.get(name)) for name in names))
-    table.add_section()
+        samples.add_row(f"{sample['id']}{learnt}", *(shown(sample.get(name)) for name in names))
+    names = metric_names(result)
+    means = Table("mean of", *names)
     for key in MEANS:
         if result.get(key):
-            table.add_row(key, *(shown(result[key].get(name)) for name in names))
-    console.print(table)
+            means.add_row(key, *(shown(result[key].get(name)) for name in names))
+    console.print(samples, means)
     for note in result["notes"]:
         console.print(f"note: {note}", highlight=False)
     if json_out is not None:

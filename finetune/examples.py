@@ -19,6 +19,7 @@ from ..data.row import Row
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from .row_checks import (
+    compare_intensities,
     listed,
     need_structure,
     not_swapped,
@@ -115,7 +116,9 @@ def load_example(
     same_shape(row, volume, wanted, "target")
     target = _float(wanted.read(channels=[0])[0])
     need_structure(row, target)
-    example = _with_image(row, volume, volume.read(channels=[0])[0])
+    image = volume.read(channels=[0])[0]
+    compare_intensities(row, image, target)
+    example = _with_image(row, volume, image)
     return replace(example, target=normalize(target, example.stats))
 
 

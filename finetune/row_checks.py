@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..data.voxel import format_voxel_size
 SPACING_TOLERANCE = 0.05
 _FEW_VALUES, _MANY_VALUES = 16, 64  # of an image that is one of labels, and of labels that are none
 _SHOWN = 8
+_SPANS = 10.0  # between an image and its target; a blur that hides the brightest takes a fraction
 
 
 def read_labels(row: Row, marked: Volume) -> NDArray[Any]:
@@ -48,6 +50,18 @@ def need_structure(row: Row, target: NDArray[Any]) -> None:
         raise InputError(
             f"{row.where}: the target is flat (its 1st and 99.9th percentile are both {low:g}), "
             "expected structure; check the column 'target', or take the row out"
+        )
+
+
+def compare_intensities(row: Row, image: NDArray[Any], target: NDArray[Any]) -> None:
+    """Warn on stderr where image and target can hardly be in the same unit of intensity."""
+    spans = [float(np.ptp(np.percentile(one, (1, 99.9)))) for one in (image, target)]
+    if max(spans) > _SPANS * max(min(spans), 1e-30):
+        print(
+            f"warning: {row.where}: intensities of the image span {spans[0]:.3g} and those of its "
+            f"target {spans[1]:.3g} (1st to 99.9th percentile); both should come from the same "
+            "camera, gain and exposure, or nothing can be learnt from the pair",
+            file=sys.stderr,
         )
 
 

@@ -112,7 +112,7 @@ def import_folder(path: Path, name: str | None = None) -> Path:
         raise InputError(f"{path}: no such file or folder")
     if path.is_file() and not is_archive(path.name):
         raise InputError(f"{path}: expected a folder, or an archive (.zip, .tar.gz); give one")
-    stem = path.name
+    stem, source = path.name, str(path.absolute())
     path = path / "weights" if (path / "weights" / CONFIG).is_file() else path
     while is_archive(stem) or stem.endswith(".tar"):
         stem = stem.rpartition(".")[0]
@@ -121,12 +121,12 @@ def import_folder(path: Path, name: str | None = None) -> Path:
             if path.is_file():
                 shutil.rmtree(folder / "unpacked", ignore_errors=True)  # of one that was killed
                 path = _found_in(unpack(path, folder / "unpacked"), str(path))
-            return _placed_copy(path, folder, name, stem)
+            return _placed_copy(path, folder, name, stem, source)
         finally:
             clear_staging(folder.name)
 
 
-def _placed_copy(path: Path, folder: Path, name: str | None, stem: str) -> Path:
+def _placed_copy(path: Path, folder: Path, name: str | None, stem: str, source: str) -> Path:
     """Verify a folder of weights, copy its files into `folder` and place them."""
     origin = read_origin(path)
     key = name or origin.get("key") or stem
@@ -137,7 +137,7 @@ def _placed_copy(path: Path, folder: Path, name: str | None, stem: str) -> Path:
     files = {file: path / file for file in origin.get("files", {})} or weights_files(path)
     copies = {name: _copied(file, folder / name) for name, file in files.items()}
     said = {k: v for k, v in origin.items() if k not in ("key", "files")}
-    return place(key, copies, said or {"source": str(path.absolute())})
+    return place(key, copies, said or {"source": source})
 
 
 def _copied(path: Path, out: Path) -> Path:

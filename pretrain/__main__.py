@@ -46,6 +46,8 @@ def pretrain_command(recipe: str, overrides: list[str], resume: bool = False) ->
         state = f"stopped at step {metrics['steps']}, go on with --resume" if stopped else "done"
         page = "report.html" if isinstance(plan, PretrainRecipe) else "metrics.json"
         print(f"{state}: {plan.out}/{page}")
+        if isinstance(plan, DenseRecipe):
+            print(f"curves and pictures: luxvox report {plan.out}")
 
 
 def is_main_process() -> bool:

@@ -38,7 +38,7 @@ def write_evaluation_page(
         page.paragraph(note, soft=True)
     add_cases(page, "Best, median, worst", cases)
     page.heading("Every sample")
-    names = metric_names(result)
+    names = sample_names(result)
     page.table(
         ("sample", *names, ""),
         [
@@ -84,6 +84,16 @@ def metric_names(result: Mapping[str, Any]) -> list[str]:
     return [name for name in result["mean"] if "/" not in name and "_at_" not in name]
 
 
+def sample_names(result: Mapping[str, Any]) -> list[str]:
+    """What tables say of every sample: its metrics; of a classifier, whose metrics are of all
+    samples together, what it answered."""
+    if result["task"] == "classify":
+        return ["class", "found", "probability_of_truth"]
+    return metric_names(result)
+
+
 def shown(value: Any) -> str:
-    """A number as tables show it; empty where a sample has none."""
+    """A number as tables show it, or a word; empty where a sample has none."""
+    if isinstance(value, str):
+        return value
     return f"{value:.3f}" if isinstance(value, (int, float)) else ""

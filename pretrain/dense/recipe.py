@@ -64,8 +64,8 @@ class DenseRecipe(RecipePart):
     encoder: str = "nano"
     """Size, where `init` does not say it."""
     backbone: Literal["vit", "unet", "swinunetr"] = "vit"
-    """Our own net, or a control of `models.dense_control` taught the same; that one has no tokens, and so
-    no rehearsal and no optics."""
+    """Our own net, or a control of `models.dense_control` taught the same; that one has no tokens,
+    and so no rehearsal and no optics."""
     steps: int = Field(gt=0)
     batch_size: int = Field(default=4, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -233,6 +233,21 @@ def test_classes_are_counted(make_run, labelled_row, write_list, tmp_path) -> No
         evaluate(run, write_list([rows[0], replace(rows[1], class_name="x")]))
 
 
+def test_the_table_of_a_classifier_says_what_was_found(
+    make_run, labelled_row, write_list, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    rows = [labelled_row(n, labels=None, class_name="axons") for n in range(2)]
+    run = make_run(task="classify", head="classify", classes=("axons", "vessels"))
+    words = ["evaluate", str(run), str(write_list(rows)), "--json", str(tmp_path / "o.json")]
+    assert run_command(words) == 0
+    shown = capsys.readouterr().out
+    assert "probability_of_truth" in shown
+    assert "balanced_accuracy" in shown
+    assert shown.count("axons") >= 2
+    assert "probability_of_truth" in (tmp_path / "o.html").read_text()
+
+
 @pytest.mark.parametrize("layout", ["flat", "nnunet", "tiff", "nifti", "zarr"])
 def test_every_layout_gives_the_same_numbers(
     layout, make_run, labelled_row, write_list, balls, tmp_path

@@ -65,3 +65,13 @@ def test_ignored_values_are_not_named_as_found(labelled_row) -> None:
     row = labelled_row(1, foreground_label=1, ignore_label=(1,))
     with pytest.raises(InputError, match=r"that count: 0 2 3 .*foreground_label 1 .*ignore_label"):
         load_support([row], "segment")
+
+
+def test_pairs_in_other_units_are_warned_of(labelled_row, write, balls, capsys) -> None:
+    image, labels = balls(1)
+    dye = write("dye", (labels > 0).astype(np.float32))
+    load_example(labelled_row(1, target=dye), "restore")
+    assert "target 1 " in capsys.readouterr().err
+    same = write("same", (image * 0.5).astype(np.float32))
+    load_example(labelled_row(1, target=same), "restore")
+    assert not capsys.readouterr().err

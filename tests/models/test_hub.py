@@ -18,7 +18,15 @@ from luxvox.configs.errors import InputError
 from luxvox.models import catalog, hub_file, hub_record
 from luxvox.models.checkpoint import load_weights
 from luxvox.models.hub import fetch, import_folder
-from luxvox.models.hub_cache import ORIGIN, copy_folder, placed, placed_keys, verify, weights_home
+from luxvox.models.hub_cache import (
+    ORIGIN,
+    copy_folder,
+    placed,
+    placed_keys,
+    read_origin,
+    verify,
+    weights_home,
+)
 from luxvox.models.hub_source import read_source
 from luxvox.models.shards import write_shards
 
@@ -244,6 +252,8 @@ def test_a_folder_and_an_archive_are_imported_under_a_name(
     import_folder(tmp_path / "axons.zip")
     import_folder(weights, "vessels-v2")
     assert placed_keys() == ["axons", "toy", "vessels-v2"]
+    origin = read_origin(catalog.find_folder("axons"))
+    assert origin["source"] == str(tmp_path / "axons.zip")  # not where it was unpacked
     assert (catalog.find_folder("axons") / "model.safetensors").is_file()
     with pytest.raises(InputError, match=r"vesels-v2: no such folder.*did you mean vessels-v2\?"):
         catalog.find_folder("vesels-v2")
