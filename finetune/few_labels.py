@@ -195,6 +195,9 @@ def predict(
     tables: Annotated[
         bool, typer.Option("--tables", help="Measure what was found, into OUT.tables.")
     ] = False,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="The mean over 4 mirror images; takes 4 times as long.")
+    ] = False,
     channel: Annotated[
         str | None, typer.Option(help="Which channel, by index (from 0) or name.")
     ] = None,
@@ -243,8 +246,8 @@ def predict(
 
     whole = predict_command(
         weights, volume, out, task, structure, threshold=threshold, probabilities=probabilities,
-        instances=instances, tables=tables, channel=channel, voxel_size=voxel_size, device=device,
-        overwrite=overwrite, ngff=ngff,
+        instances=instances, tables=tables, flips=flips, channel=channel, voxel_size=voxel_size,
+        device=device, overwrite=overwrite, ngff=ngff,
         blocks=BlockOptions(resume, parts, part, workers, scheduler, dry_run, sbatch),
     )  # fmt: skip
     if not whole:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -78,9 +78,19 @@ def focus_command(
     if watch is not None:
         if volumes:
             raise InputError(f"--watch takes one folder: leave volumes out, such as {volumes[0]}")
+        _check_watch(watch, {
+            "--report": report is not None, "--map": map_out is not None, "--resume": resume,
+            "--sidecar": sidecar is not None, "--tiles": tiles is True,
+            "--no-tiles": tiles is False, "--channel": channel is not None,
+        })  # fmt: skip
         scorer = load_scorer(weights, objective, na, wavelength_nm, index)
-        watch_folder(watch, out, mode, stain, idle_s, scorer=scorer, voxel_size_um=size)
+        watch_folder(
+            watch, out, mode, stain, idle_s, scorer=scorer, voxel_size_um=size,
+            support_px=support_of(na, wavelength_nm, None if size is None else size[2]),
+        )  # fmt: skip
         return
+    if idle_s is not None:
+        raise InputError("--idle ends --watch; give --watch FOLDER, or leave it out")
     if not volumes:
         raise InputError("no volume given; name volumes or folders of slices, or --watch a folder")
     stacks = _open(volumes, channel, size)
@@ -123,6 +133,17 @@ def _check_outputs(table: Path, report: Path | None) -> None:
             raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--report {report}: the page is HTML; give a name in .html")
+
+
+def _check_watch(folder: Path, given: Mapping[str, bool]) -> None:
+    """Refuse options that say something of whole stacks; slices that come one by one are none."""
+    several = [option for option, asked in given.items() if asked]
+    if several:
+        raise InputError(
+            f"--watch {folder}: writes the table of slices alone, and would drop "
+            f"{', '.join(several)}; leave {'it' if len(several) == 1 else 'them'} out, or score "
+            "the folder once it is full"
+        )
 
 
 def _score(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from .predictor import Predictor
 
 _DEPTHS = 2
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HUB_FILE = "model.safetensors"  # what timm downloads where a model names no other file
 _SMALLEST = 32  # pixels that encoders of timm halve five times
 
 
@@ -80,7 +80,8 @@ class TimmFeatures:
 
     Args:
         name: of a model; NAME@FILE.safetensors takes weights from a file. Without it those of
-            timm where they are in its cache, else random ones, which are the same every time.
+            timm where they are in its cache, else random ones, which are the same every time;
+            a warning says so.
         device: where it runs.
         seed: of random weights.
 
@@ -103,6 +104,12 @@ class TimmFeatures:
         path = Path(file) if file else _cached(model)
         if path is not None:
             _fill(built, path)
+        else:
+            print(
+                f"warning: timm:{name}: no weights of it on this machine, so they are random; "
+                f"give timm:{name}@FILE.safetensors for trained ones",
+                file=sys.stderr,
+            )
         self._model = built.eval().to(device)
 
     @property
@@ -181,14 +188,14 @@ def _at_least(images: Tensor, side: int = _SMALLEST) -> Tensor:
 def _cached(model: str) -> Path | None:
     """Weights of timm that an earlier download left on this machine."""
     import timm
+    from huggingface_hub import try_to_load_from_cache
 
     known = timm.get_pretrained_cfg(model)
     if known is None or not known.hf_hub_id:
         return None
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    name = "models--" + known.hf_hub_id.replace("/", "--")
-    found: Sequence[Path] = sorted(home.glob(f"hub/{name}/snapshots/*/model.safetensors"))
-    return found[-1] if found else None
+    found = try_to_load_from_cache(known.hf_hub_id, known.hf_hub_filename or _HUB_FILE)
+    # Some name a pickle, which is never opened.
+    return Path(found) if isinstance(found, str) and found.endswith(".safetensors") else None
 
 
 def _fill(model: nn.Module, path: Path) -> None:

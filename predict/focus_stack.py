@@ -101,21 +101,28 @@ def open_stacks(
     return [_channel(volume, index) for index in range(volume.num_channels)]
 
 
+def z_number(file: Path) -> int | None:
+    """Place of a slice by its name: the number behind `z`, with its sign, else the last number.
+
+    None where there is no number.
+    """
+    found = _Z.findall(file.stem) or _LAST.findall(file.stem)
+    return int(found[-1]) if found else None
+
+
 def z_numbers(files: Sequence[Path]) -> list[int]:
-    """Places of slices by their names: the number behind `z`, with its sign, else the last number.
+    """Places of slices by their names, see `z_number`.
 
     Raises:
-        InputError: a name without such a number, or two of one number.
+        InputError: a name without a number, or two of one number.
     """
-    pattern = _Z if all(_Z.search(file.stem) for file in files) else _LAST
     seen: dict[int, Path] = {}
     for file in files:
-        found = pattern.findall(file.stem)
-        if not found:
+        number = z_number(file)
+        if number is None:
             raise InputError(
                 f"{file}: no number in its name, expected names such as S001_z-10.tif; rename it"
             )
-        number = int(found[-1])
         if number in seen:
             raise InputError(
                 f"{file}: slice {number} stands in {seen[number].name} already; take one of them "

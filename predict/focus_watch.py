@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,12 +16,20 @@ from ..configs.errors import InputError
 from ..data.focus_images import read_slice
 from ..data.focus_row import FocusRow
 from ..data.voxel import VoxelSize
-from .focus import DEFAULT, Mode, Sample, Scorer, SliceFocus, score_image, survey_image
-from .focus_stack import FILES, FocusStack
+from .focus import (
+    DEFAULT,
+    SUPPORT_PX,
+    Mode,
+    Sample,
+    Scorer,
+    SliceFocus,
+    score_image,
+    survey_image,
+)
+from .focus_stack import FILES, FocusStack, z_number
 from .focus_table import COLUMNS
 
 Say = Callable[[str], None]
-_Z = re.compile(r"([+-]?\d+)(?!.*\d)")
 
 
 def watch_folder(
@@ -35,6 +42,7 @@ def watch_folder(
     say: Say = print,
     scorer: Scorer | None = None,
     voxel_size_um: VoxelSize | None = None,
+    support_px: float = SUPPORT_PX,
 ) -> list[tuple[Path, SliceFocus]]:
     """Score every image that appears in a folder and add a row to the table at once.
 
@@ -52,6 +60,7 @@ def watch_folder(
         scorer: learned scores in place of the classical ones; the gate comes before it. Each image
             is judged as a stack of one slice, on the tiles and the scale of the first image.
         voxel_size_um: (z, y, x), for micrometres of a scorer.
+        support_px: of the DCT measure, see `support_of`.
 
     Returns:
         Files and their scores, in the order in which they came.
@@ -76,10 +85,10 @@ def watch_folder(
                 image = read_slice(FocusRow(path, folder.name, 0))
                 if known is None or known.survey.shape != image.shape:
                     first = Sample(torch.from_numpy(image)[None], [0], survey_image(image))
-                    found = score_image(image, first.survey)
+                    found = score_image(image, first.survey, support_px)
                     known = first if not found.reason else None
                 else:
-                    found = score_image(image, known.survey)
+                    found = score_image(image, known.survey, support_px)
                 classical = found.score
                 if scorer is not None and known is not None and not found.reason:
                     stack = _of_one(path, folder, image, voxel_size_um)
@@ -102,10 +111,10 @@ def _arrivals(folder: Path, idle_s: float | None, every_s: float) -> Iterator[Pa
     sizes: dict[Path, int] = {}
     last = time.monotonic()
     while True:
-        for path in sorted(folder.iterdir(), key=lambda path: (_mtime(path), path.name)):
+        for path in sorted(folder.iterdir(), key=lambda path: (_time_and_size(path)[0], path.name)):
             if path in done or path.suffix.lower() not in FILES:
                 continue
-            size = path.stat().st_size
+            _, size = _time_and_size(path)
             if size and sizes.get(path) == size:
                 done.add(path)
                 last = time.monotonic()
@@ -116,11 +125,13 @@ def _arrivals(folder: Path, idle_s: float | None, every_s: float) -> Iterator[Pa
         time.sleep(every_s)
 
 
-def _mtime(path: Path) -> int:
+def _time_and_size(path: Path) -> tuple[int, int]:
+    """When a file was written last, in ns, and its bytes; zeros of one that is gone."""
     try:
-        return path.stat().st_mtime_ns
-    except OSError:  # taken away between the two looks
-        return 0
+        found = path.stat()
+    except OSError:  # renamed or taken away since the folder was listed
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _of_one(
@@ -150,7 +161,7 @@ def _row(
     classical: float,
     model: str,
 ) -> dict[str, str]:
-    number = _Z.search(path.stem)
+    number = z_number(path)
     told = {"focus_score": found.score, "dcts": classical}
     told |= {name: getattr(found, name) for name in ("level", "defocus_um", "lo", "hi", "p_in_dof")}
     numbers = {
@@ -162,7 +173,7 @@ def _row(
         "stack_id": folder.name,
         "stain": stain or "",
         "t": "0",
-        "z_index": number[1].lstrip("+") if number else "",
+        "z_index": "" if number is None else str(number),
         "mode": mode,
         "valid": "false" if found.reason else "true",
         "reason": found.reason,

@@ -3,6 +3,7 @@ and crop size they were trained with."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from ..models.encoder import Encoded
 from ..models.pool import AttentionPool, mean_token
 from ..models.sizes import EncoderConfig
 from ..models.text import Projector, TextTower
+from ..models.text_vectors import open_tower
 from .embed import Triple, crop_origins, embed_crops, opened
 from .predictor import Predictor
 from .task_weights import is_dense, open_dense
@@ -37,7 +39,7 @@ class Model(nn.Module):
         self.config, self.where = config, where
         parts = config["architecture"]
         shape = EncoderConfig(**parts["encoder"])
-        text_width, shared = int(parts["text"]["width"]), int(parts["text"]["dim"])
+        self._text_width, shared = int(parts["text"]["width"]), int(parts["text"]["dim"])
         self.text_folder: str | None = parts["text"]["folder"]
         self.knows_captions: bool = config["recipe"]["objective"]["text"] > 0
         self.embed_dim = shared if self.knows_captions else shape.width
@@ -49,10 +51,10 @@ class Model(nn.Module):
         self.encoder = build_encoder(parts["encoder_name"], shape)
         self.pool = AttentionPool(shape.width, shape.heads)
         self.image_projector = Projector(shape.width, shared)
-        self.text_projector = Projector(text_width, shared)
+        self.text_projector = Projector(self._text_width, shared)
         # A frozen tower is no part of the weights; one that has learnt is.
         layers = int(parts["text"]["trainable_layers"])
-        self.tower = TextTower(self.text_folder, layers) if layers else None
+        self.tower = self._open_tower(layers) if layers else None
 
     @torch.inference_mode()
     def embed(
@@ -103,7 +105,8 @@ class Model(nn.Module):
             [M, embed_dim] float32 unit vectors.
 
         Raises:
-            InputError: the model was trained without captions, so it knows no sentences.
+            InputError: the model was trained without captions, so it knows no sentences; or no
+                sentence encoder that fits is installed.
         """
         if not self.knows_captions:
             raise InputError(
@@ -111,9 +114,17 @@ class Model(nn.Module):
                 "nothing to it; train with captions"
             )
         sentences = [sentences] if isinstance(sentences, str) else sentences
-        tower = self.tower or TextTower(self.text_folder)
         device = next(self.parameters()).device
-        return self.text_projector(tower.encode(sentences).to(device)).float().cpu().numpy()
+        vectors = self._sentence_encoder.encode(sentences)
+        return self.text_projector(vectors.to(device)).float().cpu().numpy()
+
+    @cached_property
+    def _sentence_encoder(self) -> TextTower:
+        """The tower; a frozen one is opened at the first sentence, and is no part of the module."""
+        return self.tower or self._open_tower()
+
+    def _open_tower(self, trainable_layers: int = 0) -> TextTower:
+        return open_tower(self.text_folder, self._text_width, self.where, trainable_layers)
 
     def predict(
         self, volume: Volume | str | Path, out: str | Path | None = None, **options: object

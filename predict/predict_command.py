@@ -47,6 +47,7 @@ def predict_command(
     probabilities: bool = False,
     instances: bool = False,
     tables: bool = False,
+    flips: bool = False,
     channel: str | None = None,
     voxel_size: str | None = None,
     device: str = "auto",
@@ -66,6 +67,7 @@ def predict_command(
         task: of pretrained weights; "embed" of any. structure: text that names the foreground.
         threshold: see `predict_volume`. probabilities, instances: the same.
         tables: measure the labels, and write a page.
+        flips: the mean over mirror images, see `TaskConfig.tta`.
         channel: by index or name; needed where there are several.
         voxel_size: "z y x" in um, in place of what the file says.
         device: "auto", "cpu" or "cuda".
@@ -87,16 +89,17 @@ def predict_command(
     asked = {
         "task": task, "structure": structure, "threshold": threshold,
         "probabilities": probabilities, "instances": instances, "tables": tables,
-        "channel": channel, "voxel_size": voxel_size, "device": device,
+        "flips": flips, "channel": channel, "voxel_size": voxel_size, "device": device,
         "ngff": None if ngff == "0.5" else ngff,
     }  # fmt: skip
     command = command_words(["luxvox", "predict", weights, volume, out], asked)
     if task == "embed":
-        _only_embed(weights, structure, threshold, probabilities, instances, tables)
+        _only_embed(weights, structure, threshold, probabilities, instances, tables, flips)
         one_channel(opened)
         request = request_tokens(load_tokens(weights, where), opened, out, ngff)
         return predict_whole(request, blocks, overwrite=overwrite, command=command)
     loaded = load_task(weights, task, structure, where).asked(structure)
+    loaded = loaded.flipped() if flips else loaded
     need_name(loaded)
     check_request(loaded, opened, threshold, probabilities, instances)
     too_large = _too_large(loaded, opened, instances) and (".zarr" in out or is_tiff(Path(out)))
@@ -150,6 +153,7 @@ def _only_embed(
     probabilities: bool,
     instances: bool,
     tables: bool,
+    flips: bool,
 ) -> None:
     for option, given in (
         ("--structure", structure is not None),
@@ -157,6 +161,7 @@ def _only_embed(
         ("--probabilities", probabilities),
         ("--instances", instances),
         ("--tables", tables),
+        ("--flips", flips),
     ):
         if given:
             raise InputError(f"{weights}: {option} does not fit --task embed; leave it out")

@@ -64,19 +64,21 @@ class Predictor(nn.Module):
         threshold: float | None = None,
         probabilities: bool = False,
         instances: bool = False,
+        flips: bool = False,
         overwrite: bool = False,
     ) -> NDArray[Any]:
         """Segment or restore a volume of one channel.
 
         Args:
             volume: an open volume, or anything `open_volume` reads.
-            out: where the result is written as well, with the voxel size of the volume: a name in
-                .ome.zarr, .ome.tif or .nii.gz, or STORE.ome.zarr/labels/NAME.
+            out: where the result is written as well, with the voxel size and the place of the
+                volume: a name in .ome.zarr, .ome.tif or .nii.gz, or STORE.ome.zarr/labels/NAME.
             task: of pretrained weights; None = "segment".
             structure: of pretrained weights: text that names what is to be found.
             threshold: of binary segmentation, in place of that of the weights.
             probabilities: give them in place of labels.
             instances: number the objects of a binary segmentation, touching ones apart.
+            flips: the mean over four mirror images, in four times the time.
             overwrite: replace what stands at `out`.
 
         Returns:
@@ -92,12 +94,16 @@ class Predictor(nn.Module):
         if task is None and self.weights.task is None:
             task = "segment"
         told = self.weights.told(task, structure).asked(structure)
+        told = told.flipped() if flips else told
         need_name(told)
         result = predict_volume(
             told, source, threshold=threshold, probabilities=probabilities, instances=instances
         )
         if out is not None:
-            save_result(result, out, source.voxel_size_um, overwrite=overwrite)
+            save_result(
+                result, out, source.voxel_size_um, overwrite=overwrite,
+                translation_um=source.levels[0].translation_um,
+            )  # fmt: skip
         return result
 
     @torch.inference_mode()

@@ -56,7 +56,7 @@ class TaskConfig(BaseModel):
     tile: Triple = (64, 64, 64)
     """Voxels (z, y, x) that are predicted together."""
     tta: bool = False
-    """Mean over the four mirror images in y and x: 4 times the time."""
+    """Mean over the four mirror images in y and x: 4 times the time; see `TaskWeights.flipped`."""
     voxel_size_um: VoxelSize | None = None
     """(z, y, x) of what it was trained on, for the warning; None = not known."""
 
@@ -99,6 +99,19 @@ class TaskWeights:
         place = known.index(structure)
         task = self.task.model_copy(update={"structure": structure})
         return replace(self, task=task, condition=self.condition[place : place + 1])
+
+    def flipped(self) -> TaskWeights:
+        """These weights, to answer by the mean over mirror images.
+
+        Raises:
+            InputError: they classify.
+        """
+        if self.task.task == "classify":
+            raise InputError(
+                f"{self.where}: --flips does not fit task 'classify', which has no mean over "
+                "mirror images; leave it out"
+            )
+        return replace(self, task=self.task.model_copy(update={"tta": True}))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figures import LIGHT, Theme, new_figure, to_png
+from .figures import LIGHT, Theme, new_figure, style_axes, to_png
 
 _MARKS = "os^Dvph*"
 _WIDE = 0.035  # of the axis, between methods at one K
@@ -57,13 +57,9 @@ def draw_k_shots(curves: Sequence[KShots], label: str, theme: Theme = LIGHT) -> 
                 axes.plot([place, place], ends, color=colour, lw=1.2, alpha=0.8)
     axes.set_xticks(np.arange(len(ticks)), [f"K = {k}" for k in ticks])
     axes.set_xlim(-0.6, len(ticks) - 0.4)
-    axes.set_ylabel(label, color=theme.ink)
-    axes.set_facecolor(theme.paper)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(theme.soft)
-    axes.tick_params(colors=theme.soft)
-    axes.grid(True, axis="y", color=theme.line, lw=0.6)
-    axes.set_axisbelow(True)
+    axes.set_ylabel(label)
+    style_axes(axes, theme)
+    axes.grid(False, axis="x")
     axes.legend(
         frameon=False, fontsize=9, labelcolor=theme.ink, loc="center left", bbox_to_anchor=(1, 0.5)
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..configs.errors import InputError
 from .benchmark import Line, read_lines
-from .figures import DARK, LIGHT, Theme, new_figure, to_png
+from .figures import DARK, LIGHT, Theme, new_figure, style_axes, to_png
 from .page import Number, Page
 
 _SHOWN: Mapping[str, str] = {
     "srcc": "SRCC",
     "best_error": "best slice off (slices)",
-    "mae": "MAE (DOF)",
+    "mae": "MAE ({unit})",
     "mae_um": "MAE (um)",
     "exact": "level exact",
     "within_1": "within 1",
@@ -22,7 +22,7 @@ _SHOWN: Mapping[str, str] = {
     "monotone": "ordered pairs",
     "auc": "in/out AUC",
     "coverage": "90 % covers",
-    "width": "width (DOF)",
+    "width": "width ({unit})",
     "answered": "answered",
     "empty_scored": "empty scored",
     "ms_per_slice": "ms a slice",
@@ -30,7 +30,7 @@ _SHOWN: Mapping[str, str] = {
 _PLOTTED: Mapping[str, str] = {
     "srcc": "SRCC of a stack",
     "best_error": "best slice off (slices)",
-    "mae": "error (depths of field)",
+    "mae": "error ({unit})",
 }
 _LOWER = ("best_error", "mae", "mae_um", "width", "empty_scored", "ms_per_slice")
 
@@ -49,7 +49,7 @@ def write_focus_benchmark_page(folder: Path) -> Path:
     """
     lines, pairs = read_lines(folder / "summary.csv"), read_lines(folder / "paired.csv")
     decision = _decision(folder / "decision.json")
-    conditions = list(dict.fromkeys(line["condition"] for line in lines))
+    conditions = list(dict.fromkeys((line["condition"], line["unit"]) for line in lines))
     methods = list(dict.fromkeys(line["method"] for line in lines))
     page = Page(
         title=f"Focus methods: {folder.resolve().name}",
@@ -59,14 +59,14 @@ def write_focus_benchmark_page(folder: Path) -> Path:
     page.paragraph(f"By the decision rule: {decision[0]}.")
     for reason in decision[1]:
         page.paragraph(reason, soft=True)
-    for condition in conditions:
-        mine = [line for line in lines if line["condition"] == condition]
-        page.heading(condition)
+    for of in conditions:
+        mine = [line for line in lines if (line["condition"], line["unit"]) == of]
+        page.heading(of[0])
         most = max(mine, key=lambda line: int(line["stacks"]))
         page.paragraph(f"{most['stacks']} stacks; 95 % intervals are over specimens.")
-        _add_plots(page, condition, mine)
+        _add_plots(page, of[0], mine)
         _add_table(page, mine)
-        _add_pairs(page, [line for line in pairs if line["condition"] == condition])
+        _add_pairs(page, [line for line in pairs if (line["condition"], line["unit"]) == of])
     page.heading("All of it in words")
     if (folder / "summary.md").is_file():
         page.folded("summary.md", (folder / "summary.md").read_text(encoding="utf-8"))
@@ -100,13 +100,9 @@ def draw_methods(lines: Sequence[Line], metrics: Sequence[str], theme: Theme = L
             axes.plot(float(line["mean"]), place, "o", color=theme.accents[0], markersize=5)
         axes.set_yticks(range(len(methods)), methods if number == 1 else [""] * len(methods))
         axes.set_ylim(len(methods) - 0.5, -0.5)
-        axes.set_title(_PLOTTED[metric], loc="left", fontsize=10.5, color=theme.ink)
-        axes.set_facecolor(theme.paper)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(theme.soft)
-        axes.tick_params(colors=theme.soft, labelsize=8.5)
-        axes.grid(True, color=theme.line, lw=0.6)
-        axes.set_axisbelow(True)
+        axes.set_title(_titled(_PLOTTED, metric, lines), loc="left", fontsize=10.5, color=theme.ink)
+        style_axes(axes, theme)
+        axes.tick_params(labelsize=8.5)
     figure.tight_layout()
     return to_png(figure)
 
@@ -115,9 +111,10 @@ def _add_plots(page: Page, condition: str, lines: Sequence[Line]) -> None:
     there = {line["metric"] for line in lines}
     metrics = [name for name in _PLOTTED if name in there]
     if metrics:
+        titles = [_titled(_PLOTTED, name, lines) for name in metrics]
         page.picture(
             *(draw_methods(lines, metrics, theme) for theme in (LIGHT, DARK)),
-            alt=f"{', '.join(_PLOTTED[name] for name in metrics)} of each method: {condition}",
+            alt=f"{', '.join(titles)} of each method: {condition}",
             caption="Means over stacks, 95 % intervals over specimens.",
         )
 
@@ -136,7 +133,12 @@ def _add_table(page: Page, lines: Sequence[Line]) -> None:
             line = found.get(name)
             row.append(Number(_cell(name, line), True if line and line is leading[name] else None))
         body.append(row)
-    page.table(("method", *(_SHOWN[name] for name in shown)), body)
+    page.table(("method", *(_titled(_SHOWN, name, lines) for name in shown)), body)
+
+
+def _titled(titles: Mapping[str, str], metric: str, lines: Sequence[Line]) -> str:
+    """What a metric is called, with the unit of the distances of `lines`, one for all of them."""
+    return titles[metric].format(unit=lines[0]["unit"])
 
 
 def _best(metric: str, lines: Sequence[Line]) -> Line | None:
@@ -171,7 +173,7 @@ def _add_pairs(page: Page, lines: Sequence[Line]) -> None:
         ends = f"{float(line['low']):+.3f} to {float(line['high']):+.3f}" if line["low"] else ""
         body.append(
             [
-                _SHOWN[line["metric"]],
+                _titled(_SHOWN, line["metric"], lines),
                 f"{line['method']} - {line['minus']}",
                 Number(f"{gain:+.3f}", better if sure else None),
                 Number(ends),

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import LIGHT, Theme, new_figure, to_png
+from .figures import LIGHT, Theme, new_figure, style_axes, to_png
 from .slices import shorten
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _COLUMNS = 5  # of the montage
 _SIDE = 2.1  # inches
@@ -79,7 +75,8 @@ def draw_curve(curve: FocusCurve, theme: Theme = LIGHT) -> bytes:
         axes.axvline(curve.best_z, color=theme.ink, ls=":", lw=1.2, label="best")
     axes.set_xlabel("z index")
     axes.set_ylim(-0.05, 1.1)
-    _dress(axes, theme)
+    style_axes(axes, theme)
+    axes.tick_params(labelsize=8)
     axes.legend(
         frameon=False, fontsize=9, labelcolor=theme.ink, loc="upper left", bbox_to_anchor=(1, 1)
     )
@@ -113,7 +110,8 @@ def draw_tiles(curve: FocusCurve, theme: Theme = LIGHT) -> bytes:
         axes.set_ylabel(down)
         for side in (axes.xaxis, axes.yaxis):
             side.set_major_locator(MaxNLocator(6, integer=True))
-        _dress(axes, theme)
+        style_axes(axes, theme)
+        axes.tick_params(labelsize=8)
         axes.grid(False)
         bar = figure.colorbar(shown, ax=axes, fraction=0.05)
         bar.ax.tick_params(colors=theme.soft, labelsize=8)
@@ -165,14 +163,3 @@ def _mean(tiles: NDArray[np.floating], axis: int) -> NDArray[np.floating]:
     known = np.isfinite(tiles)
     total, count = np.where(known, tiles, 0).sum(axis), known.sum(axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _dress(axes: Axes, theme: Theme) -> None:
-    axes.set_facecolor(theme.paper)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(theme.soft)
-    axes.tick_params(colors=theme.soft, labelsize=8)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_color(theme.ink)
-    axes.grid(True, color=theme.line, lw=0.6)
-    axes.set_axisbelow(True)

@@ -101,7 +101,7 @@ def write_whole_volume_report(path: Path, whole: WholeVolume) -> Path:
     page.table(("", ""), [[what, Number(much)] for what, much in whole.facts])
     if whole.structures is not None:
         page.heading("Structures")
-        _add_table(page, whole.structures, "structures")
+        _add_table(page, _largest(whole.structures), "structures")
     if whole.objects is not None and len(whole.objects["voxels"]):
         page.heading("Objects")
         page.picture(

@@ -95,19 +95,17 @@ def fit_calibration(measured: Measured) -> Calibration:
     )
 
 
-def recalibrate(
-    fit: FocusFit, name: str, measured: Measured, count: int, old: Calibration | None = None
-) -> Recalibrated:
+def recalibrate(fit: FocusFit, name: str, measured: Measured, count: int) -> Recalibrated:
     """Calibrate anew from the first few of some labelled stacks; the others judge.
 
     Only slope, intercept and intervals change, never the regression: a few stacks cannot teach it.
 
     Args:
         fit: of other stacks.
-        name: of the calibration, `calibration_name`.
+        name: of the calibration, `calibration_name`; the one of that name, or else any, is what to
+            be better than.
         measured: labelled stacks of the new kind.
         count: of them to calibrate with, one of `FEW`; the rest is held out.
-        old: what to be better than; None = the calibration of that name, or of any.
 
     Returns:
         Refused, with the fit as it was, where the error on the stacks held out grows.
@@ -122,7 +120,7 @@ def recalibrate(
             f"{len(measured.names)} labelled stacks, {count} of them to recalibrate with: none is "
             "left to judge; label one more, or take fewer"
         )
-    old = old or fit.calibrations.get(name) or next(iter(fit.calibrations.values()), None)
+    old = fit.calibrations.get(name) or next(iter(fit.calibrations.values()), None)
     if old is None:
         raise InputError(f"{fit.where}: no calibration in um to start from; fit with um")
     used = measured.names[:count]

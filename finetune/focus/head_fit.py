@@ -7,24 +7,24 @@ one. State is kept as safetensors; nothing in it is run when it is opened.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...configs.errors import InputError
+from ...configs.run_folder import write_recipe
 from ...models.focus_stain import StainRanks
 from ...models.heads.focus import FocusHead
-from ...models.losses.focus import FocusWeights, focus_losses, weighted
+from ...models.losses.focus import focus_losses, weighted
 from ...models.whole_folder import restore_folder, written_whole
 from ...predict.focus_weights import FocusModel
+from ..loop import rate_at
 from .head_examples import HeadBatch
-from .head_recipe import HeadRecipe
+from .head_recipe import HeadRecipe, first_change
 
 STATE, HISTORY = "state", "history.jsonl"
 _TENSORS, _CARD = "state.safetensors", "state.json"
@@ -62,7 +62,7 @@ class Trained:
 def fit_head(
     trained: Trained, draw: Callable[[int], HeadBatch], recipe: HeadRecipe, run: Path
 ) -> dict[str, float]:
-    """Train in place; every `save_every` steps the state is kept in RUN/state.
+    """Train in place; RUN/recipe.yaml, and every `save_every` steps the state in RUN/state.
 
     Args:
         trained: what learns.
@@ -79,12 +79,13 @@ def fit_head(
     parameters = list(trained.modules.parameters())
     optimizer = torch.optim.AdamW(parameters, recipe.lr, weight_decay=_WEIGHT_DECAY)
     first = _resume(run, trained, optimizer, recipe)
+    write_recipe(run, recipe)  # not before: a RUN of another recipe keeps its own
     terms: list[Mapping[str, float]] = []
     trained.modules.train()
     began = said = time.monotonic()
     with _history(run, first).open("a", encoding="utf-8") as history:
         for step in range(first, recipe.steps):
-            rate = recipe.lr * _rate(step, recipe.steps)
+            rate = recipe.lr * rate_at((step + 0.5) / recipe.steps, _WARM_UP)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             numbers = _step(trained, draw(step), recipe, optimizer)
@@ -116,20 +117,12 @@ def _step(
     else:
         answer = model.answer(found)
     losses = focus_losses(answer, found.gate, batch.truth, batch.slice_truth, batch.cells, values)
-    loss = weighted(losses, FocusWeights(**recipe.losses.model_dump()))
+    loss = weighted(losses, recipe.losses)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(trained.modules.parameters(), _CLIP)
     optimizer.step()
     return {"loss": float(loss.detach()), **{k: float(v.detach()) for k, v in losses.items()}}
-
-
-def _rate(step: int, steps: int) -> float:
-    """A straight rise, then a cosine to 0."""
-    progress = (step + 0.5) / steps
-    if progress < _WARM_UP:
-        return progress / _WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
 
 
 def _history(run: Path, first: int) -> Path:
@@ -172,8 +165,8 @@ def _resume(
         step, told = int(card["step"]), card["recipe"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: damaged ({error}); delete it to start anew") from error
-    if told != recipe.model_dump(mode="json"):
-        changed = _changed(told, recipe.model_dump(mode="json"))
+    changed = first_change(told, recipe)
+    if changed is not None:
         raise InputError(
             f"{run}: holds a run of another recipe ({changed}); give another --out, or delete it"
         )
@@ -191,11 +184,3 @@ def _resume(
         if there:
             optimizer.state[parameter] = there
     return step
-
-
-def _changed(old: Any, new: dict[str, Any]) -> str:
-    """The first key that differs, with both values."""
-    if not isinstance(old, dict):
-        return "not readable"
-    key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-    return f"{key} was {old.get(key)!r:.60}, is {new.get(key)!r:.60}"

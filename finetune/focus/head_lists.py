@@ -17,8 +17,8 @@ from ...predict.focus import Mode
 from .head_stack import LabelledStack, Lens
 
 
-def read_labelled(source: str, mode: Mode = "sweep") -> list[LabelledStack]:
-    """Stacks of a list; each stack of a list is a sweep unless said otherwise.
+def read_labelled(source: str, mode: Mode) -> list[LabelledStack]:
+    """Stacks of a list, all of them sweeps or all of them volumes.
 
     Args:
         source: as `read_focus_list` takes it, with the distance from focus of every slice: `z_um`

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from ...configs.errors import InputError
 from ...data.optics.settings import OpticsRanges, draw_optics
 from ...data.ranges import log_uniform
 from .head_recipe import Family, HeadRecipe
@@ -19,19 +20,44 @@ from .head_stack import Lens
 _SAMPLING = (0.35, 2.5)  # wavelength / NA in pixels: from coarse to beyond Nyquist
 _NA = (0.1, 0.65)
 _WAVELENGTH_UM, _INDEX = (0.48, 0.75), (1.33, 1.56)
+_WAVELENGTHS = 2701  # one every 0.1 nm
 _MISMATCH, _DEPTH_UM = (0.004, 0.012), (500.0, 1500.0)  # of the aberrated
 _KERNEL_PX = 24  # that the simulator's kernels reach; a blur that is wider would be cut
 _BLEACHED = 0.6
 _STRIPES = (0.0, 0.15)
 
 
+def check_pixel(pixel_um: float, where: str) -> None:
+    """Refuse pixels (in the sample) that no lens of the simulator is used with.
+
+    Raises:
+        InputError: the pixel is too small or too large; `where` names what has it.
+    """
+    least = _WAVELENGTH_UM[0] / (_NA[1] * _SAMPLING[1])
+    most = _WAVELENGTH_UM[1] / (_NA[0] * _SAMPLING[0])
+    if not least < pixel_um < most:
+        raise InputError(
+            f"{where}: pixels of {pixel_um:g} um, expected {least:.3g} to {most:.3g} um, which "
+            f"lenses of NA {_NA[0]:g} to {_NA[1]:g} are used with; resample it, or leave it out"
+        )
+
+
 def draw_lens(pixel_um: float, rng: np.random.Generator) -> Lens:
-    """A lens that a camera with this pixel (in the sample) is used with."""
-    while True:
-        wavelength, index = rng.uniform(*_WAVELENGTH_UM), rng.uniform(*_INDEX)
-        na = wavelength / (pixel_um * log_uniform(rng, _SAMPLING))
-        if _NA[0] <= na <= _NA[1]:
-            return Lens(float(na), float(wavelength), float(index), pixel_um)
+    """A lens that a camera with this pixel (in the sample) is used with.
+
+    Wavelength and log NA are uniform where NA and sampling are both allowed.
+
+    Raises:
+        InputError: there is no such lens, see `check_pixel`.
+    """
+    check_pixel(pixel_um, "simulated")
+    wavelengths = np.linspace(*_WAVELENGTH_UM, _WAVELENGTHS)
+    low = np.maximum(_NA[0], wavelengths / (pixel_um * _SAMPLING[1]))
+    high = np.minimum(_NA[1], wavelengths / (pixel_um * _SAMPLING[0]))
+    room = np.log(high / low).clip(min=0)  # a wavelength with more choice of NA comes more often
+    chosen = rng.choice(len(wavelengths), p=room / room.sum())
+    na = log_uniform(rng, (low[chosen], high[chosen]))
+    return Lens(na, float(wavelengths[chosen]), float(rng.uniform(*_INDEX)), pixel_um)
 
 
 def draw_microscope(

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...data.ranges import Range
 from ...data.synthetic.recipe import SimulateRecipe
+from ...models.losses.focus import FocusWeights
+from ...predict.focus import Mode
 
 Family = Literal["scalar", "aberrated", "gaussian"]
-
-
-class LossWeights(BaseModel):
-    """How much each loss counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    levels: float = Field(default=1.0, ge=0)
-    ranking: float = Field(default=0.5, ge=0)
-    distance: float = Field(default=0.5, ge=0)
-    monotone: float = Field(default=0.2, ge=0)
-    doubt: float = Field(default=0.1, ge=0)
-    gate: float = Field(default=0.3, ge=0)
 
 
 class HeadRecipe(BaseModel):
@@ -45,8 +34,11 @@ class HeadRecipe(BaseModel):
     course: bool = False
     """Whether a sweep is judged as a whole, too: on either side of one focus."""
     width: int = Field(default=64, ge=8)
-    losses: LossWeights = LossWeights()
+    losses: FocusWeights = FocusWeights()
 
+    mode: Mode | None = None
+    """What moved in the stacks of a list: the objective (sweep) or the sample (volume); null =
+    sweep. Not for simulated stacks, which are both."""
     scene: SimulateRecipe = Field(default_factory=SimulateRecipe)
     """What simulated specimens show; its size, pixels and optics are not used."""
     specimens: int = Field(default=48, ge=2)
@@ -106,3 +98,19 @@ class HeadRecipe(BaseModel):
                 "course; leave them out"
             )
         return self
+
+
+def first_change(old: Any, new: HeadRecipe) -> str | None:
+    """The first key of a kept recipe that differs, with both values; None = it is the same.
+
+    Args:
+        old: as read from a file. Keys that it lacks, as one of an earlier luxvox does, are null.
+        new: what is wanted now.
+    """
+    if not isinstance(old, dict):
+        return "not readable"
+    wanted = new.model_dump(mode="json")
+    for key in {**old, **wanted}:
+        if old.get(key) != wanted.get(key):
+            return f"{key} was {old.get(key)!r:.60}, is {wanted.get(key)!r:.60}"
+    return None

@@ -13,8 +13,11 @@ from ...data.draws import keyed_rng
 from ...data.manifest import read_dataset
 from ...data.open import open_volume
 from ...data.ranges import log_uniform
+from ...data.row import Row
 from ...data.synthetic.compose import compose
+from ...data.volume import Volume
 from ...data.voxel import VoxelSize
+from .head_optics import check_pixel
 from .head_recipe import HeadRecipe
 
 PIXEL_UM = (0.5, 3.0)
@@ -61,30 +64,40 @@ def open_specimens(source: str, recipe: HeadRecipe) -> list[Specimen]:
     They bring their own blur, so choose sharp ones; u = 0 means no worse than they are.
 
     Raises:
-        InputError: not readable, no voxel size, pixels that are not square, or too small.
+        InputError: not readable, no voxel size, pixels that are not square or that no lens is used
+            with, or too few of them; of any volume, before the first is read.
     """
-    found = []
-    for item in read_dataset(source):
-        volume = open_volume(item.image, axes=item.axes, voxel_size_um=item.voxel_size_um)
-        size = volume.voxel_size_um
-        if size is None or abs(size[1] - size[2]) > 0.01 * size[1]:
-            raise InputError(
-                f"{item.image}: voxel size {size}, expected (z, y, x) in um with square pixels to "
-                "defocus it by; give voxel_size_um in the list"
-            )
-        room = min(round(_ROOM * recipe.side), *volume.shape[1:])
-        if room < recipe.side or volume.shape[0] < 3:
-            raise InputError(
-                f"{item.image}: {volume.shape} voxels (z, y, x), expected at least 3 slices of "
-                f"{recipe.side} pixels; set side smaller, or take it out of the list"
-            )
-        planes = min(recipe.planes, volume.shape[0])
-        shape = (planes, room, room)
-        corner = tuple((n - s) // 2 for n, s in zip(volume.shape, shape, strict=True))
-        voxels = volume.read((corner[0], corner[1], corner[2]), shape, channels=0)[0]
-        light = torch.from_numpy(np.ascontiguousarray(voxels, np.float32))
-        few = light.flatten()[:: max(1, light.numel() // 1_000_000)]
-        low, high = torch.quantile(few, torch.tensor([_DARK, _FULL])).tolist()
-        density = ((light - low) / max(high - low, 1e-6)).clamp(0, 2)
-        found.append(Specimen(item.group or item.id, density, size, item.stain))
-    return found
+    return [
+        _read(*opened, recipe) for opened in [_open(row, recipe) for row in read_dataset(source)]
+    ]
+
+
+def _open(row: Row, recipe: HeadRecipe) -> tuple[Row, Volume, VoxelSize]:
+    """A volume that can be imaged; nothing is read yet."""
+    volume = open_volume(row.image, axes=row.axes, voxel_size_um=row.voxel_size_um)
+    size = volume.voxel_size_um
+    if size is None or abs(size[1] - size[2]) > 0.01 * size[1]:
+        raise InputError(
+            f"{row.image}: voxel size {size}, expected (z, y, x) in um with square pixels to "
+            "defocus it by; give voxel_size_um in the list"
+        )
+    check_pixel(size[1], str(row.image))
+    if min(volume.shape[1:]) < recipe.side or volume.shape[0] < 3:
+        raise InputError(
+            f"{row.image}: {volume.shape} voxels (z, y, x), expected at least 3 slices of "
+            f"{recipe.side} pixels; set side smaller, or take it out of the list"
+        )
+    return row, volume, size
+
+
+def _read(row: Row, volume: Volume, size: VoxelSize, recipe: HeadRecipe) -> Specimen:
+    """The middle of a volume, taken for dye."""
+    room = min(round(_ROOM * recipe.side), *volume.shape[1:])
+    shape = (min(recipe.planes, volume.shape[0]), room, room)
+    corner = tuple((n - s) // 2 for n, s in zip(volume.shape, shape, strict=True))
+    voxels = volume.read((corner[0], corner[1], corner[2]), shape, channels=0)[0]
+    light = torch.from_numpy(np.ascontiguousarray(voxels, np.float32))
+    few = light.flatten()[:: max(1, light.numel() // 1_000_000)]
+    low, high = torch.quantile(few, torch.tensor([_DARK, _FULL])).tolist()
+    density = ((light - low) / max(high - low, 1e-6)).clamp(0, 2)
+    return Specimen(row.group or row.id, density, size, row.stain)

@@ -25,6 +25,7 @@ from ...data.synthetic.compose import compose
 from ...data.synthetic.recipe import SimulateRecipe
 from ...models.checkpoint import save_weights
 from ...models.quality import QualityConfig, QualityEncoder
+from ..loop import rate_at
 from .degradations import (
     KINDS,
     LEVELS,
@@ -107,16 +108,16 @@ def train_quality(recipe: QualityRecipe, out: str | Path) -> dict[str, float]:
     torch.manual_seed(recipe.seed)
     model = QualityEncoder(recipe.model)
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
     losses = []
     for step in range(recipe.steps):
         batch = cut_pairs(taken[step % len(taken)], recipe, step)
         found = [model.project(model(crops)) for crops in (batch.first, batch.second)]
         loss = quality_loss(found[0], found[1], batch.degradations, recipe.temperature)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * rate_at((step + 0.5) / recipe.steps, _WARM_UP)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
         losses.append(float(loss.detach()))
         if (step + 1) % 50 == 0:
             print(f"step {step + 1} of {recipe.steps}: loss {np.mean(losses[-50:]):.3f}")
@@ -243,13 +244,6 @@ def _overlapping(
         image[start : start + size, across : across + size] for start in (along, along + shift)
     ]
     return crops[0], crops[1]
-
-
-def _rate(step: int, steps: int) -> float:
-    warm = max(1, int(_WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def _config(recipe: QualityRecipe, numbers: dict[str, float]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 
 from ...configs.errors import InputError
 from ...configs.load import load_recipe
-from ...configs.run_folder import lock_run, write_metrics, write_recipe
+from ...configs.run_folder import lock_run, write_metrics
 from ...data.draws import keyed_rng
 from ...models.focus_config import FocusConfig
 from ...models.focus_stain import StainRanks
@@ -27,7 +27,7 @@ from .head_examples import Example, draw_batch, keep_ranges, known_stains, make_
 from .head_fit import Trained, fit_head
 from .head_grounding import TextEncoder, ground_stains
 from .head_lists import read_labelled
-from .head_measure import keep_usual, measure, residuals_of
+from .head_measure import judge_all, keep_usual, measure, measure_left_out, residuals_of
 from .head_recipe import Family, HeadRecipe
 from .head_simulated import image_stack, training_stacks
 from .head_specimens import Specimen, draw_specimen, open_specimens
@@ -56,7 +56,8 @@ def train_focus_command(
     metrics = train_focus(dataset, out, plan)
     for name, value in metrics.items():
         print(f"{name}: {value:.4g}")
-    print(f"done: luxvox focus STACK --mode sweep --csv focus.csv --weights {out}")
+    mode = plan.mode or "sweep"
+    print(f"done: luxvox focus STACK --mode {mode} --csv focus.csv --weights {out}")
     return metrics
 
 
@@ -66,8 +67,8 @@ def train_focus(source: str, out: str | Path, recipe: HeadRecipe) -> dict[str, f
     Args:
         source: as `read_labelled` takes it, or "simulated".
         out: folder of the run.
-        recipe: see there. Of a list the last quarter of its specimens is left out of the learning,
-            for intervals and metrics.
+        recipe: see there. Of a list a quarter of its specimens, drawn by the seed, is left out of
+            the learning, for intervals and metrics.
 
     Returns:
         What stands in metrics.json.
@@ -75,13 +76,20 @@ def train_focus(source: str, out: str | Path, recipe: HeadRecipe) -> dict[str, f
     Raises:
         InputError: anything that the user can mend.
     """
+    if source == SIMULATED and recipe.mode is not None:
+        raise InputError(
+            f"mode is {recipe.mode!r}, which is said of the stacks of a list; simulated ones are "
+            "sweeps and volumes: leave it out"
+        )
+    # Before anything is simulated: a mistake in that list should not come to light after it.
+    specimens = [] if recipe.real is None else open_specimens(recipe.real, recipe)
+    tests = None
     if source == SIMULATED:
         stacks, held, tests = _simulated(recipe)
     else:
-        stacks, held = _split(read_labelled(source), source, recipe.seed)
-        tests = {"left_out": held}
-    if recipe.real is not None:
-        specimens = open_specimens(recipe.real, recipe)
+        labelled = read_labelled(source, recipe.mode or "sweep")
+        stacks, held = _split(labelled, source, recipe.seed)
+    if specimens:
         print(f"{recipe.real}: {len(specimens)} real specimens, {recipe.stacks} stacks each")
         stacks = [*stacks, *training_stacks(specimens, recipe)]
     return train_focus_on(stacks, held, out, recipe, tests)
@@ -99,10 +107,11 @@ def train_focus_on(
 
     Args:
         stacks: to learn from.
-        held: of other specimens; intervals are made from their errors.
+        held: of other specimens; intervals are made from their errors. metrics.json has each of
+            them against the others, as `left_out`.
         out: folder of the run.
         recipe: see there.
-        tests: stacks by name, for metrics.json.
+        tests: stacks of further specimens by name, for metrics.json.
         tower: of texts; None = the installed one, where stains are wanted.
 
     Returns:
@@ -123,19 +132,20 @@ def train_focus_on(
         ready = partial(make_example, stains=stains, encoder=encoder, measured=recipe.measures)
         examples = [ready(stack) for stack in stacks]
         trained, numbers = _start(examples, stains, encoder, recipe, tower)
-        write_recipe(run, recipe)
         numbers |= fit_head(trained, lambda step: draw_batch(examples, recipe, step), recipe, run)
         model = trained.model
         prototypes = trained.prototypes()
         if isinstance(model, FocusHead) and prototypes is not None and trained.stains is not None:
             model.keep_prototypes(trained.stains, prototypes)
-        left = [ready(stack) for stack in held]
-        residuals = residuals_of(model, left)
+        left = judge_all(model, map(ready, held))
+        residuals = residuals_of(left)
+        found = {"left_out": measure_left_out(left)}
         if isinstance(model, FocusHead):
             keep_usual(model, left)
         for name, group in (tests or {}).items():
-            found = measure(model, residuals, [ready(stack) for stack in group])
-            numbers |= {f"{name}_{key}": value for key, value in found.items()}
+            found[name] = measure(judge_all(model, map(ready, group)), residuals)
+        for name, metrics in found.items():
+            numbers |= {f"{name}_{key}": value for key, value in metrics.items()}
         groups = list(dict.fromkeys(stack.specimen for stack in stacks))
         learned = LearnedFocus(model, stains, encoder, residuals, str(run))
         save_learned(run / "weights", learned, recipe.model_dump(mode="json"), groups)

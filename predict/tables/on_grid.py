@@ -20,9 +20,10 @@ ReadBox = Callable[[Box], NDArray]
 def on_grid(volume: Volume, labels: Volume) -> ReadBox:
     """Read a volume as if it had the voxels of the labels.
 
-    A level that has as many voxels is read as it is. Else voxels are looked up by the nearest
-    neighbour in um, and are 0 outside the volume. Where the file says where its first voxel lies,
-    that counts; where it does not, the corners of both volumes are one.
+    A level that has as many voxels is read as it is, unless both files say where they lie, and it
+    is elsewhere. Else voxels are looked up by the nearest neighbour in um, and are 0 outside the
+    volume. Where a file says where its first voxel lies, that counts; one that does not (all 0)
+    begins at the corner of the frame.
 
     Args:
         volume: of one channel.
@@ -37,7 +38,7 @@ def on_grid(volume: Volume, labels: Volume) -> ReadBox:
             f"{volume.path}: {volume.num_channels} channels, expected one; choose it with --channel"
         )
     for number, level in enumerate(volume.levels):
-        if level.shape == labels.shape:
+        if level.shape == labels.shape and not _apart(volume, number, labels):
             return lambda box: read_box(volume, box, number)
     if volume.voxel_size_um is None or labels.voxel_size_um is None:
         sides = " x ".join(map(str, volume.shape))
@@ -80,17 +81,39 @@ def _level(volume: Volume, size: VoxelSize) -> int:
     return fine
 
 
+def _apart(volume: Volume, level: int, labels: Volume) -> bool:
+    """Whether both say where they lie, and that is half a voxel from each other or more."""
+    if not (_is_placed(volume) and _is_placed(labels)):
+        return False
+    size = np.array(labels.voxel_size_um)
+    away = np.abs(_first(labels, 0, size) - _first(volume, level, size))
+    return bool((away > size / 2).any())
+
+
+def _is_placed(volume: Volume) -> bool:
+    """Whether the file says where it lies; a first voxel at 0 is what stands there unsaid."""
+    return any(volume.levels[0].translation_um or ())
+
+
+def _first(volume: Volume, level: int, fine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre (z, y, x) of the first voxel of a level, in um.
+
+    Of a file that does not say: as if 0 were the centre of a voxel of `fine` um, and the corner of
+    that voxel the corner of the volume.
+    """
+    own = volume.levels[level]
+    if _is_placed(volume):
+        return np.array(own.translation_um)
+    return (np.array(own.voxel_size_um) - fine) / 2
+
+
 def _places(volume: Volume, level: int, labels: Volume) -> list[NDArray[np.int64]]:
     """For every plane of the labels along z, y, x the nearest one of a level, -1 = outside."""
     there, ours = volume.levels[level], labels.levels[0]
     assert there.voxel_size_um is not None
     assert ours.voxel_size_um is not None
-    if any(volume.levels[0].translation_um or ()):
-        pairs = zip(ours.translation_um or (0, 0, 0), there.translation_um or (), strict=True)
-        shift = [a - b for a, b in pairs]
-    else:
-        pairs = zip(ours.voxel_size_um, there.voxel_size_um, strict=True)
-        shift = [(a - b) / 2 for a, b in pairs]
+    fine = np.minimum(volume.voxel_size_um or there.voxel_size_um, ours.voxel_size_um)
+    shift = _first(labels, 0, fine) - _first(volume, level, fine)
     places = []
     for axis in range(3):
         at = np.arange(ours.shape[axis]) * ours.voxel_size_um[axis] + shift[axis]

@@ -95,6 +95,8 @@ def test_all_of_them_together():
     )
     assert set(found) == set(FocusWeights.model_fields)
     ones = dict.fromkeys(found, torch.tensor(1.0))
-    assert weighted(ones, FocusWeights()) == pytest.approx(sum(FocusWeights().model_dump().values()))
+    assert weighted(ones, FocusWeights()) == pytest.approx(
+        sum(FocusWeights().model_dump().values())
+    )
     without = focus_losses(answer(None), cells, TRUTH[..., None], TRUTH, cells, None)
     assert "levels" not in without

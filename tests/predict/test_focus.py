@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import threading
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +14,6 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-import torch
 from scipy import ndimage
 
 from luxvox.__main__ import run_command
@@ -28,7 +24,6 @@ from luxvox.predict.focus_peak import find_peak
 from luxvox.predict.focus_stack import FocusStack, open_stacks, z_numbers
 from luxvox.predict.focus_table import COLUMNS, summary, teach_result
 from luxvox.predict.focus_teacher import teach
-from luxvox.predict.focus_watch import watch_folder
 
 Z, FOCUS, SIDE = 15, 9, 128
 
@@ -236,13 +231,11 @@ def test_a_scorer_takes_the_place_of_the_default_behind_the_gate():
 # Teacher
 
 
-def test_teacher_ranks_and_agrees():
+def test_teacher_agrees():
     taught = teach_result(score_stack(stack_of(sweep()), "sweep"))
     assert taught.refusal == ""
     assert taught.best_z == pytest.approx(FOCUS, abs=0.6)
-    assert int(np.nanargmax(taught.ranks)) == FOCUS
-    order = np.argsort(taught.ranks[FOCUS:])
-    assert order[0] >= 4
+    assert 0 <= taught.spread <= 1
 
 
 def test_teacher_says_when_it_will_not():
@@ -250,7 +243,8 @@ def test_teacher_says_when_it_will_not():
     bump = [np.exp(-(((np.arange(20) - at) / 3) ** 2)) for at in (8, 12, 0)]
     keep = [True] * 20
     apart = teach(z, {"a": bump[0], "b": bump[1]}, keep)
-    assert apart.ranks is None
+    assert apart.best_z is None
+    assert apart.spread == pytest.approx(4, abs=0.1)
     assert "apart" in apart.refusal
     assert "end of the sweep" in teach(z, {"a": bump[0], "b": bump[2]}, keep).refusal
     assert "no peak" in teach(z, {"a": np.ones(20)}, keep).refusal
@@ -317,6 +311,8 @@ def test_doubled_numbers_sizes_and_names_are_named(tmp_path):
 
 def test_numbers_without_z_are_the_last_ones():
     assert z_numbers([Path("run2_0010.tif"), Path("run2_0002.tif")]) == [10, 2]
+    assert z_numbers([Path("stack-12.tif"), Path("stack-13.tif")]) == [12, 13]
+    assert z_numbers([Path("z0010_t003.tif"), Path("S001_z-10_c1.tif")]) == [10, -10]
 
 
 def test_colours_by_luminance_or_channel(tmp_path):
@@ -414,6 +410,7 @@ def test_command_repeats_itself(tmp_path):
         (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--weights", "w"], "no weights of that"),
         (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "leave volumes out"),
         (["--mode", "sweep", "--csv", "o.csv", "--watch", "f"], "no such folder"),
+        (["v.tif", "--mode", "sweep", "--csv", "o.csv", "--idle", "1"], "--idle ends --watch"),
     ],
 )
 def test_mistakes_are_one_line(words, expected, tmp_path, monkeypatch, capsys):
@@ -424,51 +421,3 @@ def test_mistakes_are_one_line(words, expected, tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().err
     assert expected in shown
     assert shown.count("\n") == 1
-
-
-def test_watch_scores_slices_as_they_are_written(tmp_path):
-    folder, out = tmp_path / "live", tmp_path / "live.csv"
-    folder.mkdir()
-    array = sweep()[6:12]
-
-    def microscope() -> None:
-        for place, plane in enumerate(array):
-            part = folder / f"part{place}"
-            tifffile.imwrite(part, plane)
-            os.replace(part, folder / f"live_z{place}.tif")
-            time.sleep(0.05)
-
-    writer = threading.Thread(target=microscope)
-    writer.start()
-    lines: list[str] = []
-    scored = watch_folder(folder, out, "sweep", idle_s=0.6, every_s=0.05, say=lines.append)
-    writer.join()
-    assert [path.name for path, _ in scored] == [f"live_z{place}.tif" for place in range(6)]
-    assert "best so far: live_z3.tif" in lines[-1]
-    rows = read(out)
-    assert [row["z_index"] for row in rows] == [str(place) for place in range(6)]
-    assert torch.isfinite(torch.tensor([float(row["focus_score"]) for row in rows])).all()
-
-
-class _Brightness:
-    """A scorer whose score is the mean of the slice over that of the first image."""
-
-    model_id, calib_id = "brightness", ""
-
-    def begin(self, sample, stack, stain, mode):
-        return lambda slices, places: [
-            SliceFocus(float(plane.mean() / sample.slices.mean()), level=2.0) for plane in slices
-        ]
-
-
-def test_watch_takes_a_learned_score_behind_the_gate(tmp_path):
-    folder, out = write_slices(tmp_path / "live", sweep()[8:11], 0), tmp_path / "live.csv"
-    noise = keyed_rng("focus test", 1, 1).normal(100, 2, (SIDE, SIDE)).round().astype(np.uint16)
-    tifffile.imwrite(folder / "live_z9.tif", noise)
-    watch_folder(folder, out, "sweep", idle_s=0.2, every_s=0.02, scorer=_Brightness())
-    rows = {row["z_index"]: row for row in read(out)}
-    assert [row["model_id"] for row in rows.values()] == ["brightness"] * 4
-    assert float(rows["0"]["focus_score"]) == pytest.approx(1, abs=0.05)
-    assert rows["0"]["level"] == "2"
-    assert float(rows["0"]["dcts"]) < 0.1
-    assert (rows["9"]["reason"], rows["9"]["focus_score"]) == ("empty", "")

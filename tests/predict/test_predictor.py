@@ -95,6 +95,21 @@ def test_a_fine_tuned_run_predicts_as_the_command_does_and_writes(path, tmp_path
         model.predict(volume, structure="axons")
 
 
+def test_what_is_written_lies_where_the_volume_lies(path, tmp_path):
+    place = (100.0, 7.0, 0.5)
+    moved = luxvox.save_volume(
+        luxvox.open_volume(path).read()[0], tmp_path / "moved.ome.zarr", voxel_size_um=SIZE,
+        translation_um=place,
+    )  # fmt: skip
+    model = luxvox.load(fine_tuned(tmp_path / "run"))
+    for volume, expected in ((moved, place), (path, (0, 0, 0))):
+        for name in ("out.ome.zarr", "out.ome.tif"):
+            out = tmp_path / f"of_{volume.name}" / name
+            out.parent.mkdir(exist_ok=True)
+            model.predict(volume, out=out, overwrite=True)
+            assert luxvox.open_volume(out).levels[0].translation_um == expected, out
+
+
 def test_pretrained_dense_weights_are_told_at_every_prediction(pretrained, path):
     model = luxvox.load(pretrained)
     with pytest.raises(InputError, match="segment what you name; give --structure"):

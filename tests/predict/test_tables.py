@@ -182,6 +182,38 @@ def test_an_atlas_of_other_voxels_lies_on_the_labels(volumes, mask, tmp_path):
     assert not read[:10].any()
 
 
+def planes(number: int, side: int = 6, first: int = 1) -> NDArray[np.uint32]:
+    """[number, side, side], every plane along z an area of its own."""
+    return np.full((number, side, side), 1, np.uint32) * np.arange(
+        first, first + number, dtype=np.uint32
+    ).reshape(-1, 1, 1)
+
+
+def test_labels_of_a_crop_find_the_areas_of_the_whole(tmp_path):
+    everywhere = (slice(0, 8), slice(0, 6), slice(0, 6))
+    # 30 planes of areas; the labels are planes 20 to 27 of the frame.
+    atlas = saved(tmp_path, "atlas", planes(30), (1, 1, 1))
+    crop = saved(tmp_path, "crop", planes(8), (1, 1, 1), translation_um=(20.0, 0.0, 0.0))
+    assert np.array_equal(atlas_regions(atlas, crop)(everywhere), planes(8, first=21))
+    parts = measure(crop, instances=False, regions=atlas_regions(atlas, crop)).regions
+    assert parts is not None
+    assert sorted(set(parts["region"])) == list(range(21, 29))
+    # Coarse areas, 8 um of planes of 2 um: the crop counts where the whole counts, at every plane.
+    coarse = saved(tmp_path, "coarse", planes(10), (8, 8, 8))
+    whole = saved(tmp_path, "whole", planes(40, 24), (2, 2, 2))
+    read = atlas_regions(coarse, whole)
+    for first in (1, 7, 20):
+        place = (2.0 * first, 2.0 * 5, 0.0)
+        cut = saved(tmp_path, f"cut{first}", planes(8), (2, 2, 2), translation_um=place)
+        there = (slice(first, first + 8), slice(5, 11), slice(0, 6))
+        assert np.array_equal(atlas_regions(coarse, cut)(everywhere), read(there)), first
+    # Both say where they lie: as many voxels at other places are no common grid.
+    beside = saved(tmp_path, "beside", planes(8), (1, 1, 1), translation_um=(24.0, 0.0, 0.0))
+    found = atlas_regions(beside, crop)(everywhere)
+    assert not found[:4].any()
+    assert np.array_equal(found[4:], planes(4))
+
+
 def test_what_does_not_fit_is_said_in_one_line(volumes, tmp_path):
     classes, _, picture = volumes
     share = saved(tmp_path, "share", np.ones((4, 4, 4), np.float32))

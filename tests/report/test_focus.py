@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,6 +36,10 @@ def test_pictures_show_what_they_are_given():
     assert draw_curve(curve()) != draw_curve(curve(scores=np.linspace(0, 1, 12)))
     assert draw_tiles(curve()) != draw_tiles(curve(scores=np.linspace(0, 1, 12)))
     assert draw_montage(curve()) == draw_montage(curve())
+    other = [("z 0", np.random.default_rng(1).random((40, 30))), *curve().montage[1:]]
+    assert draw_montage(replace(curve(), montage=other)) != draw_montage(curve())
+    renamed = [("z 7", curve().montage[0][1]), *curve().montage[1:]]
+    assert draw_montage(replace(curve(), montage=renamed)) != draw_montage(curve())
 
 
 def test_page_is_whole_and_asks_for_nothing(tmp_path):

@@ -78,6 +78,18 @@ def test_the_page_says_and_shows_everything(preview, tmp_path):
     assert "0.02083" not in text
 
 
+def test_structures_with_most_stand_on_the_page(preview, tmp_path):
+    rows = 25
+    structures = {
+        "label": np.arange(rows), "name": np.array([f"kind{n:02}" for n in range(rows)]),
+        "voxels": np.arange(rows) * 10,
+    }  # fmt: skip
+    whole = WholeVolume("t", "", preview, [], structures=structures)
+    text = words(write_whole_volume_report(tmp_path / "p.html", whole))
+    assert "The 20 with most; all 25 stand in structures.csv" in text
+    assert re.findall(r"kind\d+", text) == [f"kind{n:02}" for n in range(24, 4, -1)]
+
+
 def test_what_was_not_measured_is_not_on_the_page(preview, tmp_path):
     path = write_whole_volume_report(tmp_path / "p.html", WholeVolume("t", "", preview, []))
     assert path.read_text(encoding="utf-8").count('<img src="data:image/png') == 2

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...cell_file import read_cell_file, write_cell_file
+from .case import Unit
 
-VERSION = 2
+VERSION = 3
 """Raised when a method or a measure changes, so that older cells are not taken for new ones."""
 
-KEYS = {"rows", "method", "condition"}
+KEYS = {"rows", "method", "condition", "unit"}
 """What every cell holds beside its hash."""
 
 
@@ -23,11 +24,16 @@ def cell_path(out: Path, condition: str, method: str) -> Path:
 
 
 def write_cell(
-    path: Path, condition: str, method: str, settings_hash: str, rows: Sequence[Mapping[str, Any]]
+    path: Path,
+    condition: str,
+    method: str,
+    unit: Unit,
+    settings_hash: str,
+    rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a cell whole, or not at all."""
-    held = {"condition": condition, "method": method, "hash": settings_hash, "rows": list(rows)}
-    write_cell_file(path, held)
+    """Write a cell whole, or not at all; distances of its rows are in `unit`."""
+    held = {"condition": condition, "method": method, "unit": unit, "hash": settings_hash}
+    write_cell_file(path, {**held, "rows": list(rows)})
 
 
 def read_cells(out: Path) -> list[dict[str, Any]]:

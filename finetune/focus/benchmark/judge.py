@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ....models.metrics.ranking import ranking_metrics
 from ....predict.focus_peak import find_peak
 from .case import Answer, Case, Numbers
 
-METRICS: Mapping[str, str] = {
-    "srcc": "SRCC",
-    "plcc": "PLCC",
-    "best_error": "best slice off by (slices)",
-    "mae": "error (depths of field)",
-    "mae_um": "error (um)",
-    "exact": "level exact",
-    "within_1": "level within 1",
-    "within_dof": "within a depth of field",
-    "monotone": "ordered pairs",
-    "auc": "in/out AUC",
-    "coverage": "90 % intervals cover",
-    "width": "their width",
-    "answered": "slices with a score",
-    "empty_scored": "empty slices with a score",
-    "ms_per_slice": "ms per slice",
-}
-"""Name -> words, in the order of the columns."""
+METRICS = (
+    "srcc", "plcc", "best_error", "mae", "mae_um", "exact", "within_1", "within_dof", "monotone",
+    "auc", "coverage", "width", "answered", "empty_scored", "ms_per_slice",
+)  # fmt: skip
+"""In the order of the columns. `best_error` is in slices, `mae` and `width` are in the unit of the
+case; `exact`, `within_1`, `within_dof` and `auc` are of depths of field, and of no other unit."""
 HALF = 0.5
 """Slices are in focus to half a depth of field on either side."""
 _LEAST_APART = 0.25
-"""Slices nearer to each other than that share of a unit are not asked for their order."""
+"""Slices nearer to each other than that share of a depth of field are not asked for their order."""
 
 
 def judged(case: Case, answer: Answer, seconds: float) -> dict[str, float | None]:
@@ -57,7 +43,8 @@ def judged(case: Case, answer: Answer, seconds: float) -> dict[str, float | None
     if best is not None and case.best_z is not None:
         found["best_error"] = abs(best - case.best_z)
     found["monotone"] = _ordered(case, answer)
-    found["auc"] = _auc(scores, truth <= HALF)
+    if case.unit == "DOF":
+        found["auc"] = _auc(scores, truth <= HALF)
     found |= _distances(case, answer, best)
     given = np.isfinite(answer.scores)
     visible = ~case.empty
@@ -78,14 +65,17 @@ def _distances(case: Case, answer: Answer, best: float | None) -> dict[str, floa
     if not known.any():
         return {}
     off = np.abs(far - case.truth)[known]
-    levels = np.abs(np.floor(far[known]) - np.floor(case.truth[known]))
     found: dict[str, float | None] = {
         "mae": float(off.mean()),
         "mae_um": None if case.um is None else float(off.mean()) * case.um,
-        "exact": float((levels == 0).mean()),
-        "within_1": float((levels <= 1).mean()),
-        "within_dof": float((off <= HALF).mean()),
     }
+    if case.unit == "DOF":
+        levels = np.abs(np.floor(far[known]) - np.floor(case.truth[known]))
+        found |= {
+            "exact": float((levels == 0).mean()),
+            "within_1": float((levels <= 1).mean()),
+            "within_dof": float((off <= HALF).mean()),
+        }
     low, high = answer.low, answer.high
     if low is not None and high is not None and np.isfinite(high[known]).all():
         truth = case.truth[known]
@@ -97,12 +87,13 @@ def _distances(case: Case, answer: Answer, best: float | None) -> dict[str, floa
 def _ordered(case: Case, answer: Answer) -> float | None:
     """Share of pairs on one side of focus in the right order; of volumes all pairs.
 
-    Ties count half.
+    Ties count half. Only in depths of field is it known which slices are too near to be told apart.
     """
     z = np.array(case.stack.z_index, np.float64)
     known = np.isfinite(case.truth) & np.isfinite(answer.scores)
     side = np.zeros(len(z)) if case.best_z is None else np.sign(z - case.best_z)
-    nearer = case.truth[:, None] < case.truth - _LEAST_APART
+    apart = _LEAST_APART if case.unit == "DOF" else 0.0
+    nearer = case.truth[:, None] < case.truth - apart
     asked = nearer & (side[:, None] == side) & known[:, None] & known
     if not asked.any():
         return None

@@ -32,7 +32,7 @@ def listed_cases(source: str, mode: Mode) -> list[Case]:
     """
     rows = read_focus_list(source)
     unit = _unit(rows)
-    name = Path(source).name
+    name = _name(Path(source))
     stacks = by_stack(rows).values()
     return [_case(stack, unit, mode, f"{mode}, {name}") for stack in stacks]
 
@@ -45,6 +45,12 @@ def digest_of(cases: Sequence[Case]) -> str:
         digest.update(repr(told).encode())
         digest.update(case.truth.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _name(source: Path) -> str:
+    """`mine/dataset.csv` -> mine, `labelled.csv` -> labelled.csv, a folder by itself."""
+    path = source.expanduser().absolute()
+    return path.parent.name if path.stem == "dataset" else path.name
 
 
 def _unit(rows: Sequence[FocusRow]) -> Unit:

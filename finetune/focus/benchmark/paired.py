@@ -13,21 +13,22 @@ Row = dict[str, Any]
 METRICS = ("srcc", "best_error", "mae")
 """Whose differences are tested."""
 COLUMNS = (
-    "condition", "metric", "method", "minus", "difference", "low", "high", "stacks", "groups", "p",
+    "condition", "unit", "metric", "method", "minus", "difference", "low", "high", "stacks",
+    "groups", "p",
 )  # fmt: skip
 
 
 def differences(rows: Sequence[Row]) -> list[Row]:
     """Each method minus the gated DCT measure, in every condition, with Wilcoxon's p."""
     lines = []
-    for (condition,), mine in grouped(rows, "condition").items():
+    for (condition, unit), mine in grouped(rows, "condition", "unit").items():
         methods = list(dict.fromkeys(row["method"] for row in mine))
         for metric in METRICS:
             for method in methods:
                 line = difference(mine, metric, method, REFERENCE)
                 if method != REFERENCE and line is not None:
                     p = signed_rank_p(*_shared(mine, metric, method, REFERENCE))
-                    lines.append({"condition": condition, **line, "p": p})
+                    lines.append({"condition": condition, "unit": unit, **line, "p": p})
     return lines
 
 

@@ -15,9 +15,8 @@ from ..ridge import Fitted, fit_ridge, leave_out
 from .case import Answer, Case, Numbers
 
 _TILE = 64
-_FARTHEST = 10.0
-"""Depths of field (or what else a list counts in) that targets end at: nobody asks how far beyond.
-"""
+_FARTHEST_DOF = 10.0
+"""Depths of field that targets end at: nobody asks how far beyond. Other units have no such end."""
 _PROMISED = 0.9
 
 
@@ -29,12 +28,14 @@ class RidgeOnFeatures:
         features: of a slice.
         fitted: from features to distances.
         radius: half width of intervals; infinite where too few specimens are known.
+        farthest: distance that targets end at.
         unit: of the distances, see `Case.unit`.
     """
 
     features: SliceFeatures
     fitted: Fitted
     radius: float
+    farthest: float
     unit: str
 
     def __call__(self, case: Case) -> Answer:
@@ -43,7 +44,7 @@ class RidgeOnFeatures:
         far = np.full(len(found), np.nan)
         known = np.isfinite(found).all(1)
         if known.any():
-            far[known] = np.clip(self.fitted(found[known]), 0.0, _FARTHEST)
+            far[known] = np.clip(self.fitted(found[known]), 0.0, self.farthest)
         if case.unit != self.unit:
             return Answer(-far)
         return Answer(-far, far, np.maximum(far - self.radius, 0.0), far + self.radius)
@@ -67,7 +68,7 @@ def learn_ridge(part: str, training: Iterable[Case]) -> RidgeOnFeatures:
         if not known.any():
             continue
         rows.append(found[known])
-        truth.append(np.minimum(case.truth[known], _FARTHEST))
+        truth.append(case.truth[known])
         groups += [case.group] * int(known.sum())
         stacks += [case.name] * int(known.sum())
         unit = case.unit
@@ -76,12 +77,14 @@ def learn_ridge(part: str, training: Iterable[Case]) -> RidgeOnFeatures:
             f"{len(set(groups))} specimens to learn {part} from, expected at least 3 that are not "
             "empty; label more, or fill the column group"
         )
-    given, wanted = np.concatenate(rows), np.concatenate(truth)
+    farthest = _FARTHEST_DOF if unit == "DOF" else np.inf
+    given, wanted = np.concatenate(rows), np.minimum(np.concatenate(truth), farthest)
     fitted = fit_ridge(given, wanted, groups)
     left = leave_out(given, wanted, stacks, groups, alphas=(fitted.alpha,))
-    missed = wanted - np.clip(left.scores, 0.0, _FARTHEST)
+    missed = wanted - np.clip(left.scores, 0.0, farthest)
     numbers = np.unique(groups, return_inverse=True)[1]
-    return RidgeOnFeatures(features, fitted, Residuals(missed, numbers).radius(_PROMISED), unit)
+    radius = Residuals(missed, numbers).radius(_PROMISED)
+    return RidgeOnFeatures(features, fitted, radius, farthest, unit)
 
 
 def described(features: SliceFeatures, case: Case) -> Numbers:

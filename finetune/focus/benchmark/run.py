@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ....configs.errors import InputError
 from ....configs.run_folder import lock_run, write_recipe
 from ....predict.focus import Mode
 from ...cell_file import hash_of, is_done
-from .case import Case
+from .case import Case, Unit
 from .cells import KEYS, VERSION, cell_path, write_cell
+from .heads import train_heads
 from .judge import judged
 from .listed import digest_of, listed_cases
 from .methods import Judge, learn, learns_here, settings_of
@@ -34,6 +36,7 @@ class _Table:
 
     condition: str
     mode: Mode
+    unit: Unit
     settings: dict[str, Any]
     cases: Callable[[], list[Case]]
     simulated: bool
@@ -58,9 +61,7 @@ class _Course:
     def judge(self, method: str, mode: Mode) -> Judge:
         """A method that learnt from simulated specimens, if it learns at all."""
         if (method, mode) not in self.learnt:
-            self.learnt[method, mode] = learn(
-                self.plan, method, lambda: self._training(mode), self.say
-            )
+            self.learnt[method, mode] = learn(self.plan, method, lambda: self._training(mode))
         return self.learnt[method, mode]
 
     def _training(self, mode: Mode) -> list[Case]:
@@ -87,7 +88,8 @@ def focus_benchmark(plan: FocusPlan, overwrite: bool = False) -> Path:
     """
     course = _Course(plan, Path(plan.out))
     with lock_run(course.out):
-        tables = [table for source in plan.sets for table in _tables(plan, source)]
+        tables = _tables(plan)
+        train_heads(plan, course.say, overwrite)
         write_recipe(course.out, plan)
         for table in tables:
             _run_table(course, table, overwrite)
@@ -95,18 +97,34 @@ def focus_benchmark(plan: FocusPlan, overwrite: bool = False) -> Path:
     return course.out
 
 
-def _tables(plan: FocusPlan, source: str) -> Iterator[_Table]:
+def _tables(plan: FocusPlan) -> list[_Table]:
+    """All of a plan. Two that would write the same cells are refused."""
+    tables: dict[Path, _Table] = {}
+    for source in plan.sets:
+        for table in _tables_of(plan, source):
+            cell = cell_path(Path(), table.condition, "")
+            if cell in tables:
+                raise InputError(
+                    f"{source}: its table would be called {table.condition!r}, as that of another "
+                    "set, after its file or folder; name it once, or rename one of them"
+                )
+            tables[cell] = table
+    return list(tables.values())
+
+
+def _tables_of(plan: FocusPlan, source: str) -> Iterator[_Table]:
     if source != SIMULATED:
         cases = listed_cases(source, plan.mode)
         settings = {"list": digest_of(cases), "simulated": plan.simulated.model_dump(mode="json")}
-        yield _Table(cases[0].condition, plan.mode, settings, lambda: cases, False)
+        first = cases[0]
+        yield _Table(first.condition, plan.mode, first.unit, settings, lambda: cases, False)
         return
     recipe = plan.simulated
     settings = {"simulated": recipe.model_dump(mode="json")}
     for condition in conditions(recipe):
         mode: Mode = "volume" if condition.startswith("volume") else "sweep"
         made = partial(_all_cases, recipe, condition)
-        yield _Table(condition, mode, settings, made, True)
+        yield _Table(condition, mode, "DOF", settings, made, True)
 
 
 def _all_cases(recipe: SimulatedCases, condition: str) -> list[Case]:
@@ -116,7 +134,7 @@ def _all_cases(recipe: SimulatedCases, condition: str) -> list[Case]:
 def _run_table(course: _Course, table: _Table, overwrite: bool) -> None:
     waiting = []
     for method in course.plan.chosen():
-        settings = {**table.settings, **settings_of(course.plan, method, course.say)}
+        settings = {**table.settings, **settings_of(course.plan, method)}
         wanted = hash_of({"version": VERSION, **settings})
         path = cell_path(course.out, table.condition, method)
         if not is_done(path, wanted, KEYS, overwrite):
@@ -125,7 +143,7 @@ def _run_table(course: _Course, table: _Table, overwrite: bool) -> None:
     cases = table.cases() if waiting else []
     for method, path, wanted in waiting:
         rows = list(_rows(course, table, method, cases))
-        write_cell(path, table.condition, method, wanted, rows)
+        write_cell(path, table.condition, method, table.unit, wanted, rows)
 
 
 def _rows(
@@ -158,4 +176,4 @@ def _judges(
     for held in np.array_split(np.array(groups), min(_FOLDS, len(groups))):
         rest = [case for case in cases if case.group not in held]
         mine = [case for case in cases if case.group in held]
-        yield learn(course.plan, method, lambda rest=rest: rest, course.say), mine
+        yield learn(course.plan, method, lambda rest=rest: rest), mine

@@ -17,10 +17,10 @@ from .judge import METRICS
 from .paired import COLUMNS, Row, differences, grouped
 from .plan import METHODS
 
-KEYS = ("condition", "method", "stack", "group", "slices", "empty_slices")
+KEYS = ("condition", "unit", "method", "stack", "group", "slices", "empty_slices")
 _SUMMARY = (
-    "condition", "method", "metric", "mean", "low", "high", "median", "p95", "stacks", "undefined",
-    "groups",
+    "condition", "unit", "method", "metric", "mean", "low", "high", "median", "p95", "stacks",
+    "undefined", "groups",
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _rows(out: Path) -> list[Row]:
     cells.sort(key=lambda cell: (cell["condition"].startswith("stress"), cell["condition"]))
     cells.sort(key=lambda cell: order.get(cell["method"], len(order)))
     return [
-        {"condition": cell["condition"], "method": cell["method"], **row}
+        {"condition": cell["condition"], "unit": cell["unit"], "method": cell["method"], **row}
         for cell in cells
         for row in cell["rows"]
     ]
@@ -56,7 +56,7 @@ def _rows(out: Path) -> list[Row]:
 def summary(rows: Sequence[Row]) -> list[Row]:
     """Mean, interval over specimens, median and 95th percentile of each condition and method."""
     lines = []
-    for (condition, method), mine in grouped(rows, "condition", "method").items():
+    for (condition, unit, method), mine in grouped(rows, "condition", "unit", "method").items():
         for metric in METRICS:
             known = [row for row in mine if row[metric] is not None]
             if not known:
@@ -65,10 +65,11 @@ def summary(rows: Sequence[Row]) -> list[Row]:
             groups = [row["group"] for row in known]
             found = estimate(values, groups)
             lines.append({
-                "condition": condition, "method": method, "metric": metric, "mean": found.mean,
-                "low": found.low, "high": found.high, "median": float(np.median(values)),
-                "p95": float(np.quantile(values, 0.95)), "stacks": len(mine),
-                "undefined": len(mine) - len(known), "groups": len(set(groups)),
+                "condition": condition, "unit": unit, "method": method, "metric": metric,
+                "mean": found.mean, "low": found.low, "high": found.high,
+                "median": float(np.median(values)), "p95": float(np.quantile(values, 0.95)),
+                "stacks": len(mine), "undefined": len(mine) - len(known),
+                "groups": len(set(groups)),
             })  # fmt: skip
     return lines
 
@@ -76,13 +77,13 @@ def summary(rows: Sequence[Row]) -> list[Row]:
 def in_words(lines: Sequence[Row], decision: Decision, notes: Sequence[str]) -> str:
     """summary.md: a table for every condition, the decision, the notes."""
     parts = ["# Focus, compared", "", decision.words, ""]
-    for condition, mine in grouped(lines, "condition").items():
+    for (condition, unit), mine in grouped(lines, "condition", "unit").items():
         there = {line["metric"] for line in mine}
         shown = [name for name in _SHOWN if name in there]
         stacks = max(line["stacks"] for line in mine)
         groups = max(line["groups"] for line in mine)
-        parts += [f"## {condition[0]}", "", f"{stacks} stacks of {groups} specimens.", ""]
-        header = ["method", *(_SHOWN[name] for name in shown)]
+        parts += [f"## {condition}", "", f"{stacks} stacks of {groups} specimens.", ""]
+        header = ["method", *(_SHOWN[name].format(unit=unit) for name in shown)]
         parts += [_line(header), _line(["---"] * len(header))]
         for method, its in grouped(mine, "method").items():
             found = {line["metric"]: line for line in its}
@@ -94,10 +95,10 @@ def in_words(lines: Sequence[Row], decision: Decision, notes: Sequence[str]) -> 
     return "\n".join(parts)
 
 
-_SHOWN: Mapping[str, str] = {
+_SHOWN: Mapping[str, str] = {  # unit: of the distances of a condition
     "srcc": "SRCC",
     "best_error": "best slice off: median / p95",
-    "mae": "MAE (DOF)",
+    "mae": "MAE ({unit})",
     "within_1": "within 1 level",
     "monotone": "ordered pairs",
     "auc": "in/out AUC",

@@ -96,6 +96,32 @@ def test_timm_without_a_download(sweep, tmp_path):
         SliceFeatures(FeatureRecipe(parts=("timm:no_such_net",)))
 
 
+def test_timm_weights_come_from_the_cache_that_is_set(tmp_path, monkeypatch, capsys):
+    import timm
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    SliceFeatures(FeatureRecipe(parts=(TIMM,)))
+    shown = capsys.readouterr().err
+    assert f"{TIMM}: no weights of it on this machine, so they are random" in shown
+    assert shown.count("\n") == 1
+    repo = tmp_path / "models--timm--test_resnet.r160_in1k"
+    found = []
+    for seed, commit in ((1, "b" * 40), (2, "a" * 40)):  # by name, the older one would be last
+        torch.manual_seed(seed)
+        model = timm.create_model("test_resnet.r160_in1k", pretrained=False)
+        place = repo / "snapshots" / commit
+        place.mkdir(parents=True)
+        save_file(model.state_dict(), place / "model.safetensors")
+        (repo / "refs").mkdir(exist_ok=True)
+        (repo / "refs" / "main").write_text(commit)
+        cached = SliceFeatures(FeatureRecipe(parts=(TIMM,)))
+        named = SliceFeatures(FeatureRecipe(parts=(f"{TIMM}@{place / 'model.safetensors'}",)))
+        assert cached.fingerprint() == named.fingerprint()
+        found.append(cached.fingerprint())
+    assert found[0] != found[1]
+    assert "random" not in capsys.readouterr().err
+
+
 def test_parts_are_joined(sweep, quality_weights):
     stack = sweep(4).astype(np.float32)
     alone = FeatureRecipe(parts=(f"quality:{quality_weights}",))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from scipy.stats import ks_2samp
 
 from luxvox.configs.errors import InputError
 from luxvox.data.optics.settings import Optics, sharp_optics
@@ -42,7 +43,7 @@ def test_slices_near_focus_have_more_detail():
     for stack in found:
         truth = stack.slice_dof
         sharp, far = int(truth.argmin()), int(truth.argmax())
-        if truth[far] - truth[sharp] > 1:
+        if truth[far] - truth[sharp] > 1.5:
             right.append(detail(stack.images[sharp]) > detail(stack.images[far]))
     assert len(right) >= 3
     assert all(right)
@@ -102,6 +103,26 @@ def test_lenses_are_possible_and_blur_stays_inside_the_kernels():
             assert cone <= 24
 
 
+@pytest.mark.parametrize("pixel", [0.33, 0.4, 1.0, 19.0])
+def test_lenses_are_drawn_as_by_chance_among_those_that_are_allowed(pixel):
+    """Wavelength uniform, sampling log-uniform: what trying until NA fits would come to."""
+    rng = np.random.default_rng(1)
+    drawn = [draw_lens(pixel, rng) for _ in range(400)]
+    wavelength = rng.uniform(0.48, 0.75, 2_000_000)
+    na = wavelength / (pixel * np.exp(rng.uniform(*np.log((0.35, 2.5)), len(wavelength))))
+    fits = (na >= 0.1) & (na <= 0.65)
+    assert fits.sum() > 50
+    assert ks_2samp([lens.na for lens in drawn], na[fits]).pvalue > 0.01
+    assert ks_2samp([lens.wavelength_um for lens in drawn], wavelength[fits]).pvalue > 0.01
+    assert {lens.pixel_um for lens in drawn} == {pixel}
+
+
+@pytest.mark.parametrize("pixel", [0.1, 0.29, 22.0])
+def test_pixels_without_a_lens_are_an_error_and_no_endless_search(pixel):
+    with pytest.raises(InputError, match=f"pixels of {pixel:g} um, expected 0.295 to 21.4 um"):
+        draw_lens(pixel, np.random.default_rng(0))
+
+
 def test_empty_stacks_have_no_distance_and_no_foreground():
     recipe = SMALL.model_copy(update={"empty": 0.999})
     stack = image_stack(points(), recipe, "scalar", "sweep", 0, 0)
@@ -137,7 +158,7 @@ def test_dye_bleaches_along_a_sweep():
     assert torch.allclose(kept, torch.tensor([1.0, 0.8, 0.6, 0.4]), atol=0.02)
 
 
-def test_real_volumes_become_specimens(tmp_path):
+def test_real_volumes_become_specimens(tmp_path, monkeypatch):
     light = (200 + 1000 * points(3).density).numpy().astype(np.uint16)
     tifffile.imwrite(
         tmp_path / "a.tif", light, imagej=True, resolution=(1.0, 1.0),
@@ -151,5 +172,10 @@ def test_real_volumes_become_specimens(tmp_path):
     assert float(found[0].density.quantile(0.01)) == pytest.approx(0.0, abs=1e-3)
     stack = image_stack(replace(found[0]), BRIGHT, "scalar", "sweep", 0, 0)
     assert stack.slice_dof.isfinite().any()
+    rows = ["id,image,voxel_size_um", "fine,a.tif,2 1 1", "small,a.tif,0.2 0.2 0.2"]
+    (tmp_path / "small.csv").write_text("\n".join(rows))
+    monkeypatch.setattr("luxvox.data.volume.Volume.read", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(InputError, match=r"a.tif: pixels of 0.2 um, expected 0.295 to 21.4 um"):
+        open_specimens(str(tmp_path / "small.csv"), SMALL)
     with pytest.raises(InputError, match="expected at least 3 slices of 128"):
         open_specimens(str(tmp_path / "list.csv"), SMALL.model_copy(update={"side": 128}))

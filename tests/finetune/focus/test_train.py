@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 
-from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.configs.load import load_recipe
 from luxvox.data.sharpness import MEASURES
 from luxvox.finetune.focus.head_examples import draw_batch, known_stains, make_example
-from luxvox.finetune.focus.head_lists import read_labelled
-from luxvox.finetune.focus.head_measure import judge, measure
+from luxvox.finetune.focus.head_measure import judge
 from luxvox.finetune.focus.head_recipe import HeadRecipe
-from luxvox.finetune.focus.train import head_config, train_focus, train_focus_on
+from luxvox.finetune.focus.train import train_focus, train_focus_on
 from luxvox.models.checkpoint import load_weights
-from luxvox.predict.focus_calibration import Residuals
-from luxvox.predict.focus_weights import MODES, build_model, load_learned
+from luxvox.predict.focus_weights import load_learned
 
-from .head_stacks import LENS, STAINS, STEP_DOF, Tower, empty_stack, stack
+from .head_stacks import STAINS, Tower, empty_stack, stack
 
 SMALL = HeadRecipe(
     channels=(4, 8, 16), width=16, steps=60, batch=4, window=5, tiles=1, lr=5e-3, save_every=20
@@ -114,6 +109,13 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(run, tmp_path, monkey
     changed = SMALL.model_copy(update={"steps": 61})
     with pytest.raises(InputError, match="steps was 60, is 61"):
         train_focus_on(stacks, HELD, tmp_path / "run", changed)
+    kept = (tmp_path / "run" / "recipe.yaml").read_text()  # still says what was trained
+    assert kept == (folder / "recipe.yaml").read_text()
+    card = tmp_path / "run" / "state" / "state.json"  # of a luxvox that did not know the key yet
+    held = json.loads(card.read_text())
+    del held["recipe"]["mode"]
+    card.write_text(json.dumps(held))
+    assert train_focus_on(stacks, HELD, tmp_path / "run", SMALL)["left_out_sweep_srcc"] > 0.9
 
 
 def test_stains_are_grounded_and_kept_without_the_tower(tmp_path):
@@ -181,86 +183,9 @@ def test_what_does_not_go_together_is_refused(tmp_path):
         load_recipe("focus/stem", HeadRecipe, ["held_out_psf=scalar"])
     with pytest.raises(InputError, match="no encoder, stain, mixer, measures or course"):
         load_recipe("focus/regression", HeadRecipe, ["mixer=true"])
+    with pytest.raises(InputError, match="mode is 'volume', which is said of the stacks of a list"):
+        train_focus("simulated", tmp_path / "run", SMALL.model_copy(update={"mode": "volume"}))
     with pytest.raises(InputError, match="specimen 'animal 0' is learnt from and left out"):
         train_focus_on(LEARNT, LEARNT, tmp_path / "run", SMALL)
     with pytest.raises(InputError, match="no slice of known defocus in the stacks to learn from"):
         train_focus_on([empty_stack(1)], HELD, tmp_path / "run", SMALL)
-
-
-def write_list(folder, count: int, optics: bool):
-    """A list of sweeps on disk."""
-    rows = []
-    for seed in range(count):
-        found = stack(seed)
-        for z, image in enumerate(found.images.numpy()):
-            name = f"s{seed}_{z}.tif"
-            tifffile.imwrite(folder / name, image.round().astype(np.uint16))
-            far = float(found.slice_dof[z]) * LENS.depth_of_field_um
-            row = {"image_path": name, "z_um": far, "stack_id": f"s{seed}", "z_index": z}
-            if optics:
-                row |= {"na": LENS.na, "wavelength_nm": 520, "refractive_index": LENS.index,
-                        "voxel_size_um": f"{STEP_DOF * LENS.depth_of_field_um} 1 1"}  # fmt: skip
-            rows.append(row)
-    with (folder / "list.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    return folder / "list.csv"
-
-
-def test_lists_of_labelled_stacks(tmp_path):
-    found = read_labelled(str(write_list(tmp_path, 2, optics=True)))
-    assert [s.specimen for s in found] == ["s0", "s1"]
-    assert found[0].lens == LENS
-    assert torch.allclose(found[0].slice_dof, stack(0).slice_dof, atol=1e-4)
-
-
-def test_lists_without_optics_are_refused_with_a_remedy(tmp_path):
-    with pytest.raises(InputError, match=r"missing: na, wavelength_nm.*give these columns"):
-        train_focus(str(write_list(tmp_path, 2, optics=False)), tmp_path / "run", SMALL)
-
-
-def test_from_the_command_line_to_a_table(tmp_path, capsys):
-    source = write_list(tmp_path, 4, optics=True)
-    words = ["channels=[4,8,16]", "width=16", "steps=3", "batch=2", "window=4", "tiles=1"]
-    out = str(tmp_path / "run")
-    assert run_command(["finetune", "focus", str(source), *words, "--out", out]) == 0
-    assert "left_out_sweep_srcc" in capsys.readouterr().out
-    tifffile.imwrite(tmp_path / "new.tif", stack(70).images.numpy().astype(np.uint16))
-    table = tmp_path / "focus.csv"
-    words = ["focus", str(tmp_path / "new.tif"), "--mode", "sweep", "--csv", str(table)]
-    words += ["--weights", out, "--na", "0.3", "--wavelength", "520", "--index", "1.45"]
-    assert run_command([*words, "--voxel-size", "5 1 1"]) == 0
-    rows = list(csv.DictReader(table.open()))
-    assert len(rows) == 9
-    assert all(row["model_id"] == "head:run" for row in rows)
-    scored = [row for row in rows if row["valid"] == "true"]
-    assert all(row["defocus_um"] and row["level"] and row["lo"] for row in scored)
-    assert run_command(["finetune", "focus", str(source), "--out", out, "--shots", "3"]) == 2
-
-
-def test_measures_of_a_head_that_is_right_and_of_one_that_is_wrong(monkeypatch):
-    examples = [make_example(s, (), None) for s in NEW]
-    told = {}
-
-    def answers(sign: float):
-        def judged(model, example):
-            truth = example.slice_truth[None]
-            wrong = truth if sign > 0 else truth.max() - truth
-            return told["answer"]._replace(
-                expected=wrong, log_variance=torch.full_like(truth, -2.0)
-            )
-
-        return judged
-
-    torch.manual_seed(0)
-    model = build_model(head_config(SMALL, 0, None)).eval()
-    told["answer"] = judge(model, examples[0])
-    residuals = dict.fromkeys(MODES, Residuals(np.full(20, 1.0), np.arange(20)))
-    for sign in (1.0, -1.0):
-        monkeypatch.setattr("luxvox.finetune.focus.head_measure.judge", answers(sign))
-        found = measure(model, residuals, examples)
-        assert found["sweep_srcc"] == pytest.approx(sign)
-        assert (found["volume_mae_dof"] < 1e-6) == (sign > 0)
-        assert (found["best_slice_error"] < 1e-6) == (sign > 0)
-        assert (found["coverage"] == 1) == (sign > 0)

@@ -175,7 +175,7 @@ def test_a_list_is_compared_and_goes_on_where_it_was(tmp_path, capsys):
     page = (out / "benchmark.html").read_text(encoding="utf-8")
     assert "ridge_classical" in page
     assert "data:image/png" in page
-    assert "in/out AUC" in (out / "summary.md").read_text(encoding="utf-8")
+    assert "ordered pairs" in (out / "summary.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
