@@ -1,7 +1,9 @@
 """Resampling box by box on one grid for the whole volume, so that borders of boxes do not show.
 
 Both grids span the same space: voxel i of the new one lies at (i + 1/2) * before / after - 1/2 of
-the old one. Apart from `crop_plan.py`, whose crops are resampled each by itself.
+the old one. Where a box reaches beyond the end of the new one, the last voxel of the old one goes
+on: a coarser level may span a little less than the finest. Apart from `crop_plan.py`, whose crops
+are resampled each by itself.
 """
 
 from __future__ import annotations
@@ -66,36 +68,61 @@ def resample(
 
 
 def _filtered(values: NDArray, box: Box, before: Triple, after: Triple) -> NDArray:
+    """Voxel by voxel, not as a product of matrices: its last bits hang on the size of the box."""
     for axis, (part, old, new) in enumerate(
         zip(box, before, after, strict=True), start=values.ndim - 3
     ):
-        if old != new:
-            weights = _weights(part.start, part.stop, old, new)
-            values = np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
+        if old == new and part.stop <= old:
+            continue
+        total = None
+        along = [1] * (values.ndim - axis - 1)
+        for places, weights in _taps(part.start, part.stop, old, new):
+            term = values.take(places, axis)
+            term *= weights.reshape(-1, *along)
+            total = term if total is None else np.add(total, term, out=total)
+        assert total is not None  # there is at least one tap
+        values = total
     return np.ascontiguousarray(values)
 
 
 def _source(part: slice, before: int, after: int) -> slice:
     if before == after:
-        return part
-    scale = before / after
-    reach = max(scale, 1.0)
-    first = (part.start + 0.5) * scale - 0.5 - reach
-    last = (part.stop - 0.5) * scale - 0.5 + reach
-    return slice(max(0, math.floor(first) + 1), min(before, math.ceil(last)))
+        return slice(min(part.start, before - 1), min(part.stop, before))
+    reach = _reach(before, after)
+    first, last = _centres(np.array([part.start, part.stop - 1]), before, after)
+    return slice(max(0, math.floor(first - reach) + 1), min(before, math.ceil(last + reach)))
 
 
 def _nearest(part: slice, before: int, after: int) -> NDArray[np.int64]:
     # In whole numbers: the middle of a voxel must not fall to either side by rounding.
-    return (2 * np.arange(part.start, part.stop) + 1) * before // (2 * after)
+    found = (2 * np.arange(part.start, part.stop) + 1) * before // (2 * after)
+    return np.minimum(found, before - 1)
+
+
+def _centres(voxels: NDArray[np.int64], before: int, after: int) -> NDArray[np.float64]:
+    """Where voxels of the new grid lie on the old one."""
+    centres = (voxels.astype(np.float64) + 0.5) * (before / after) - 0.5
+    return np.clip(centres, 0, before - 1)
+
+
+def _reach(before: int, after: int) -> float:
+    """Half the width of the filter, in voxels of the old grid."""
+    return max(before / after, 1.0)
 
 
 @functools.lru_cache(maxsize=256)
-def _weights(start: int, stop: int, before: int, after: int) -> NDArray[np.float32]:
-    """[stop - start, voxels of the source]; rows sum to 1."""
-    scale = before / after
-    source = _source(slice(start, stop), before, after)
-    centre = (np.arange(start, stop) + 0.5) * scale - 0.5
-    distance = np.abs(np.arange(source.start, source.stop) - centre[:, None]) / max(scale, 1.0)
-    weights = np.maximum(1 - distance, 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+def _taps(
+    start: int, stop: int, before: int, after: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """What to add up for the voxels of a box: places in its source, and their weights."""
+    source, reach = _source(slice(start, stop), before, after), _reach(before, after)
+    centres = _centres(np.arange(start, stop), before, after)
+    first = np.floor(centres - reach).astype(np.int64) + 1
+    places = [first + tap for tap in range(math.ceil(2 * reach))]
+    at = np.stack(places)
+    weights = np.maximum(1 - np.abs(at - centres) / reach, 0)
+    # Nothing comes from outside of the volume, nor of the source by a rounding error.
+    weights[(at < 0) | (at >= before) | (weights < 1e-9)] = 0
+    weights = (weights / weights.sum(0)).astype(np.float32)
+    inner = (np.clip(place, source.start, source.stop - 1) - source.start for place in places)
+    return list(zip(inner, weights, strict=True))

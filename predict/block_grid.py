@@ -19,6 +19,10 @@ from .task_weights import Triple
 
 Box = tuple[slice, slice, slice]
 
+GROUP = 256
+"""Answers along the side of a group of blocks: where answers are much coarser than what is stored,
+a block alone would share nearly all of its tiles with its neighbours."""
+
 
 @dataclass(frozen=True)
 class BlockGrid:
@@ -31,6 +35,8 @@ class BlockGrid:
         overlap: least number of answers that tiles share with their neighbours.
         answers: (Z, Y, X) of the grid of tiles, where answers are resampled before they are stored;
             None = the grid of blocks.
+        answered: (Z, Y, X) of what is stored that the answers span, a little more or less than
+            `shape` where they are those of a coarser level; None = `shape`.
     """
 
     shape: Triple
@@ -38,11 +44,17 @@ class BlockGrid:
     tile: Triple
     overlap: Triple
     answers: Triple | None = None
+    answered: Triple | None = None
 
     @property
     def tiled(self) -> Triple:
         """(Z, Y, X) of the grid of tiles."""
         return self.answers or self.shape
+
+    @property
+    def span(self) -> Triple:
+        """(Z, Y, X) of the grid of tiles, in voxels of the grid of blocks."""
+        return self.answered or self.shape
 
     @functools.cached_property
     def counts(self) -> Triple:
@@ -69,9 +81,26 @@ class BlockGrid:
         z, y, x = (min(sides) for sides in zip(self.tiled, self.tile, strict=True))
         return z, y, x
 
+    @functools.cached_property
+    def order(self) -> list[int]:
+        """All blocks as they are worked on: group by group, z-major within each."""
+        groups = [
+            max(1, round(GROUP * span / (tiled * side)))
+            for span, tiled, side in zip(self.span, self.tiled, self.block, strict=True)
+        ]
+        axes = [
+            [range(first, min(first + many, count)) for first in range(0, count, many)]
+            for many, count in zip(groups, self.counts, strict=True)
+        ]
+        return [
+            self.number(place)
+            for group in itertools.product(*axes)
+            for place in itertools.product(*group)
+        ]
+
     def core(self, block: int) -> Box:
         """The answers that a block is made of: its own voxels, or what they are resampled from."""
-        return source_box(self.box(block), self.tiled, self.shape)
+        return source_box(self.box(block), self.tiled, self.span)
 
     def box(self, block: int) -> Box:
         """The voxels that a block answers for."""
@@ -157,7 +186,7 @@ def common(one: Box, other: Box) -> Box:
     return z, y, x
 
 
-def share(grid: BlockGrid, work: Sequence[bool], parts: int, part: int) -> range:
+def share(grid: BlockGrid, work: Sequence[bool], parts: int, part: int) -> list[int]:
     """The blocks of one part: neighbours, with about the same amount of work as the other parts.
 
     Args:
@@ -165,7 +194,10 @@ def share(grid: BlockGrid, work: Sequence[bool], parts: int, part: int) -> range
         work: of every block, whether there is any.
         parts: how many.
         part: which, from 0.
+
+    Returns:
+        Numbers in the order of work.
     """
-    busy = [number for number, any_work in enumerate(work) if any_work]
+    busy = [place for place, number in enumerate(grid.order) if work[number]]
     cuts = [0, *(busy[len(busy) * k // parts] if busy else 0 for k in range(1, parts))]
-    return range(cuts[part], [*cuts, grid.num_blocks][part + 1])
+    return grid.order[cuts[part] : [*cuts, grid.num_blocks][part + 1]]

@@ -7,7 +7,7 @@ possible, and may be removed once the output is finished.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,8 +120,8 @@ class Request:
         return {**self.recipe, **more, "overlap": self.overlap, "frame": frame, "form": form}
 
 
-Executor = Callable[[Job, range, Progress, Stop], Tally]
-"""Does the blocks of a range."""
+Executor = Callable[[Job, Sequence[int], Progress, Stop], Tally]
+"""Does some of the blocks, which lie next to each other."""
 
 
 def predict_blocks(
@@ -204,6 +204,11 @@ def _check(request: Request, parts: int, part: int, resume: bool, overwrite: boo
             "in .ome.zarr or .ome.tif, and luxvox convert it afterwards"
         )
     go_on = resume or parts > 1
+    if go_on and request.out.exists() and not (request.run / "plan.json").exists():
+        raise InputError(
+            f"{request.out}: was not made block by block, so there is nothing to go on with; give "
+            "--overwrite in place of --resume, or another name"
+        )
     check_out(request.out, overwrite=overwrite or go_on, source=request.volume)
 
 

@@ -42,7 +42,7 @@ def request_task(
         ngff: version of OME-Zarr.
 
     Returns:
-        Segmentation and restoration on the grid of a level; the classes of a classifier as a map,
+        Segmentation and restoration on the grid of level 0; the classes of a classifier as a map,
         one voxel for each tile.
     """
     task = weights.task

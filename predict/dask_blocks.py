@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -33,7 +33,7 @@ def on_dask(workers: int = 1, scheduler: str | None = None) -> Executor:
             '--workers needs dask.distributed, which is not installed: pip install "luxvox[dask]"'
         )
 
-    def execute(job: Job, blocks: range, progress: Progress, stop: Stop) -> Tally:
+    def execute(job: Job, blocks: Sequence[int], progress: Progress, stop: Stop) -> Tally:
         with _client(workers, scheduler) as client:
             return _run(client, job, blocks, progress, stop)
 
@@ -63,7 +63,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         yield client
 
 
-def _run(client: Any, job: Job, blocks: range, progress: Progress, stop: Stop) -> Tally:
+def _run(client: Any, job: Job, blocks: Sequence[int], progress: Progress, stop: Stop) -> Tally:
     """Runs of neighbouring blocks as futures; one whose worker dies is done again elsewhere.
 
     Done blocks have their marks, so at most the block that a worker died in is computed again.

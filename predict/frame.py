@@ -1,9 +1,9 @@
 """What the network sees of a volume: which level, resampled or as it is, and in which cells it
 answers. Pure arithmetic; all tuples are (z, y, x).
 
-Answers of segmentation and restoration stand for voxels, and go back onto the grid of the level.
-Answers of an encoder stand for patches, those of a classifier for tiles: such maps have a grid of
-their own.
+Answers of segmentation and restoration stand for voxels, and go back onto the grid of the finest
+level, whichever level was read. Answers of an encoder stand for patches, those of a classifier for
+tiles: such maps have a grid of their own.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from ..data.resample import resample, source_box
+from ..data.resample import How, resample, source_box
 from ..data.volume import Level, Volume
 from ..data.voxel import VoxelSize
-from .block_grid import Box, inside
+from .block_grid import BlockGrid, Box, inside
 from .task_weights import Triple
 
 FAR = 2.0
-"""Weights understand voxels up to this much finer or coarser than those they were trained on."""
+"""Weights understand voxels up to this much finer or coarser than those they were trained on;
+others are worth a warning."""
 MOST = 4.0
 """Voxels are made this much finer at most: what was not acquired cannot be seen."""
 
@@ -30,11 +31,15 @@ class Frame(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     level: int
-    """Of the volume's pyramid."""
+    """Of the volume's pyramid: what is read."""
     voxels: Triple
     """(Z, Y, X) of the level."""
     seen: Triple
     """(Z, Y, X) that the network sees; another number than that of `voxels` = resampled."""
+    finest: Triple
+    """(Z, Y, X) of level 0, on which answers for voxels are stored."""
+    spanned: Triple
+    """(Z, Y, X) of level 0 that the level spans, see `spanned_by`."""
     cell: Triple = (1, 1, 1)
     """Seen voxels behind one answer."""
 
@@ -46,8 +51,8 @@ class Frame(BaseModel):
 
     @property
     def stored(self) -> Triple:
-        """(Z, Y, X) of what is stored: the level's own, or that of a map."""
-        return self.answers if self.is_map else self.voxels
+        """(Z, Y, X) of what is stored: that of level 0, or that of a map."""
+        return self.answers if self.is_map else self.finest
 
     @property
     def is_map(self) -> bool:
@@ -55,17 +60,42 @@ class Frame(BaseModel):
         return self.cell != (1, 1, 1)
 
     @property
-    def extent(self) -> VoxelSize:
-        """(z, y, x) of the volume in units of what is stored; the last cell may be a part."""
+    def step(self) -> VoxelSize:
+        """(z, y, x) voxels of level 0 from one that is stored to the next."""
         if not self.is_map:
-            z, y, x = map(float, self.voxels)
-        else:
-            z, y, x = (n / side for n, side in zip(self.seen, self.cell, strict=True))
+            return 1.0, 1.0, 1.0
+        z, y, x = (
+            side * whole / seen
+            for side, whole, seen in zip(self.cell, self.spanned, self.seen, strict=True)
+        )
         return z, y, x
 
     def in_cells(self, cell: Triple) -> Frame:
         """The same voxels seen, with one answer for each cell of them."""
         return self.model_copy(update={"cell": cell})
+
+    def grid(self, block: Triple, tile: Triple, overlap: Triple) -> BlockGrid:
+        """Blocks of what is stored, and the tiles of answers behind them; see `BlockGrid`."""
+        if self.is_map:
+            return BlockGrid(self.stored, block, tile, overlap)
+        return BlockGrid(self.stored, block, tile, overlap, self.answers, self.spanned)
+
+    def back(self, values: NDArray, have: Box, box: Box, how: How = "linear") -> NDArray:
+        """What the network said of voxels, on the grid of what is stored.
+
+        Args:
+            values: [..., Z, Y, X] of answers.
+            have: where they lie; as much as `BlockGrid.core` gives for the box.
+            box: of what is stored.
+            how: "nearest" for labels.
+
+        Returns:
+            [..., z, y, x] of the box, in the same number type.
+        """
+        if self.is_map or self.answers == self.spanned == self.stored:
+            return values
+        found = resample(values, have, box, self.answers, self.spanned, how)
+        return found.astype(values.dtype, copy=False)
 
     def needed(self, box: Box) -> Box:
         """Voxels of the level behind a box of answers."""
@@ -104,17 +134,20 @@ class Frame(BaseModel):
         )
         return z, y, x
 
-    def stored_um(self, level: Level) -> VoxelSize | None:
+    def stored_um(self, volume: Volume) -> VoxelSize | None:
         """Size of what is stored; None = not known."""
-        size = self.seen_um(level)
+        size = self.seen_um(volume.levels[self.level])
         if size is None or not self.is_map:
-            return level.voxel_size_um
+            return volume.voxel_size_um
         z, y, x = (um * side for um, side in zip(size, self.cell, strict=True))
         return z, y, x
 
-    def stored_translation_um(self, level: Level) -> VoxelSize | None:
+    def stored_translation_um(self, volume: Volume) -> VoxelSize | None:
         """Centre of the first stored voxel: that of a cell lies further in."""
-        own, stored = level.voxel_size_um, self.stored_um(level)
+        if not self.is_map:
+            return volume.levels[0].translation_um
+        level = volume.levels[self.level]
+        own, stored = level.voxel_size_um, self.stored_um(volume)
         if level.translation_um is None or own is None or stored is None:
             return level.translation_um
         z, y, x = (
@@ -138,10 +171,31 @@ def _mirrored(part: slice, side: int, size: int) -> NDArray[np.int64]:
     return np.where(places < size, places, 2 * size - 1 - places)
 
 
+def spanned_by(volume: Volume, level: int) -> Triple:
+    """(Z, Y, X) voxels of level 0 that a level spans, from the same corner.
+
+    A little more or less than there are where a side was odd; the ends of the two grids must not be
+    taken for one, or all that lies before them would move by up to a voxel of the level.
+    """
+    own = volume.levels[level]
+    z, y, x = (
+        # Scales that contradict the shape say nothing of where the level ends.
+        round(count * factor) if abs(count * factor - whole) < max(factor, 1) else whole
+        for count, factor, whole in zip(own.shape, own.factor, volume.shape, strict=True)
+    )
+    return z, y, x
+
+
 def native_frame(volume: Volume, level: int = 0) -> Frame:
     """A level as it is."""
-    shape = volume.levels[level].shape
-    return Frame(level=level, voxels=shape, seen=shape)
+    return _frame(volume, level, volume.levels[level].shape)
+
+
+def _frame(volume: Volume, level: int, seen: Triple) -> Frame:
+    return Frame(
+        level=level, voxels=volume.levels[level].shape, seen=seen, finest=volume.shape,
+        spanned=spanned_by(volume, level),
+    )  # fmt: skip
 
 
 def choose_frame(volume: Volume, trained_um: tuple[VoxelSize, VoxelSize] | None) -> Frame:
@@ -177,7 +231,7 @@ def choose_frame(volume: Volume, trained_um: tuple[VoxelSize, VoxelSize] | None)
         max(1, round(n * size / want))
         for n, size, want in zip(level.shape, level.voxel_size_um or finest, wanted, strict=True)
     )
-    return Frame(level=chosen, voxels=level.shape, seen=(z, y, x))
+    return _frame(volume, chosen, (z, y, x))
 
 
 def _as_fine(size: VoxelSize, wanted: list[float]) -> bool:

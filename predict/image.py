@@ -16,14 +16,12 @@ from torch import Tensor
 
 from ..data.tiles import blend_tiles, tile_grid
 from ..data.voxel import VoxelSize, format_voxel_size
+from .frame import FAR
 from .task_weights import TaskWeights, Triple
 
 Precision = Literal["auto", "bf16", "no"]
 Progress = Callable[[int, int], None]
 """Told (tiles done, tiles in all)."""
-
-FAR = 2.0
-"""Voxels that differ more than this from those trained on are worth a warning."""
 
 
 class Maps(NamedTuple):
@@ -75,8 +73,7 @@ def predict_maps(
     """As `predict_image`, with the distance channel of heads that have one."""
     tile = weights.task.tile
     overlap = (tile[0] // 4, tile[1] // 4, tile[2] // 4)
-    filled = _fill(image, weights.model.encoder.config.patch)
-    total = len(tile_grid((filled.shape[0], filled.shape[1], filled.shape[2]), tile, overlap))
+    total = len(tile_grid((image.shape[0], image.shape[1], image.shape[2]), tile, overlap))
     done = 0
 
     def answers(tiles: Tensor) -> Tensor:
@@ -87,11 +84,8 @@ def predict_maps(
             progress(done, total)
         return found
 
-    blended = blend_tiles(
-        answers, torch.from_numpy(filled)[None], tile, overlap, batch_size=batch_size
-    )
-    z, y, x = image.shape
-    maps = blended[:, :z, :y, :x].numpy()
+    whole = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
+    maps = blend_tiles(answers, whole, tile, overlap, batch_size=batch_size).numpy()
     with_distance = has_distance(weights)
     return Maps(maps[:-1] if with_distance else maps, maps[-1] if with_distance else None)
 
@@ -165,16 +159,20 @@ def predict_tiles(
 ) -> Tensor:
     """[N, 1, z, y, x] tiles -> [N, F, z, y, x] float32 on the device of the model.
 
-    The mean over mirror images where the task asks for it. Heads with a distance channel have it
-    last.
+    Sides below a patch are filled up by their mirror image, and cut back. The mean over mirror
+    images where the task asks for it. Heads with a distance channel have it last.
     """
     device = next(weights.model.parameters()).device
+    z, y, x = tiles.shape[2:]
     tiles = tiles.to(device)
+    for axis, edge in enumerate(weights.model.encoder.config.patch, start=2):
+        tiles = _mirror_filled(tiles, axis, edge)
     views = ((), (3,), (4,), (3, 4)) if weights.task.tta else ((),)
     found = [
         _answer(weights, tiles.flip(axes), voxel_size_um, precision).flip(axes) for axes in views
     ]
-    return torch.stack(found).mean(0) if len(found) > 1 else found[0]
+    answer = torch.stack(found).mean(0) if len(found) > 1 else found[0]
+    return answer[:, :, :z, :y, :x]
 
 
 def _answer(
@@ -192,6 +190,15 @@ def _answer(
     logits = found.logits.float()
     answer = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
     return answer if found.distance is None else torch.cat([answer, found.distance.float()], 1)
+
+
+def _mirror_filled(tiles: Tensor, axis: int, edge: int) -> Tensor:
+    """No shorter than an edge along an axis: its own mirror image follows, as often as it takes."""
+    side = tiles.shape[axis]
+    if side >= edge:
+        return tiles
+    places = torch.arange(edge, device=tiles.device) % (2 * side)
+    return tiles.index_select(axis, torch.where(places < side, places, 2 * side - 1 - places))
 
 
 def has_distance(weights: TaskWeights) -> bool:

@@ -23,14 +23,13 @@ from ..configs.errors import InputError
 from ..data.block_store import BlockStore, fit_block
 from ..data.block_tiff import BlockTiff, is_tiff
 from ..data.normalize import IntensityStats, describe, measure_intensity
-from ..data.resample import How, resample
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid
 from .block_output import BlockOutput, Stored
 from .file_state import file_state
 from .frame import Frame, native_frame
-from .plan_estimate import choose_block, disk_bytes, memory_bytes, try_network
+from .plan_estimate import choose_block, disk_bytes, memory_bytes, seconds_for, try_network
 from .plan_foreground import empty_blocks
 from .task_weights import Triple
 
@@ -87,7 +86,7 @@ class BlockPlan(BaseModel):
     @property
     def grid(self) -> BlockGrid:
         """Of blocks and tiles."""
-        return _grid(self.frame, self.block, self.tile, self.overlap)
+        return self.frame.grid(self.block, self.tile, self.overlap)
 
     def store(self, path: Path, stored: Stored | None = None) -> Store:
         """The output at a path; nothing is opened.
@@ -107,7 +106,7 @@ class BlockPlan(BaseModel):
         )  # fmt: skip
 
     def voxels(self, block: int) -> int:
-        """How many voxels of the level, or of what is seen of it for a map, a block stands for."""
+        """How many voxels of level 0, or of what is seen for a map, a block stands for."""
         sides = [part.stop - part.start for part in self.grid.box(block)]
         return math.prod(sides) * math.prod(self.frame.cell)
 
@@ -122,17 +121,10 @@ class BlockPlan(BaseModel):
             [Z, Y, X], or [C, Z, Y, X] of several channels.
         """
         found, grid = self.output.values(answer, self.stats), self.grid
-        if grid.tiled == grid.shape:
-            return found
-
-        def back(values: NDArray, how: How) -> NDArray:
-            box, core = grid.box(block), grid.core(block)
-            resampled = resample(values, core, box, grid.tiled, grid.shape, how)
-            return resampled.astype(values.dtype, copy=False)
-
+        core, box, back = grid.core(block), grid.box(block), self.frame.back
         if self.output.depth:  # a mask, and what grades it
-            return np.stack([back(found[0], "nearest"), back(found[1], "linear")])
-        return back(found, "nearest" if self.output.is_labels else "linear")
+            return np.stack([back(found[0], core, box, "nearest"), back(found[1], core, box)])
+        return back(found, core, box, "nearest" if self.output.is_labels else "linear")
 
 
 def plan_key(volume: Volume, output: BlockOutput, tile: Triple, recipe: Mapping[str, Any]) -> str:
@@ -192,22 +184,21 @@ def make_plan(
     if threads is not None:
         torch.set_num_threads(threads)
     frame = frame or native_frame(volume)
-    level = volume.levels[frame.level]
     shared = overlap or (tile[0] // 4, tile[1] // 4, tile[2] // 4)
-    whole = _grid(frame, frame.stored, tile, shared)
+    whole = frame.grid(frame.stored, tile, shared)
     tiles = len(whole.tiles(0))
     trial = try_network(network, whole.tile_shape, frame.cell, tiles)
     itemsize = volume.dtype.itemsize
     sides = block or choose_block(frame, tile, shared, itemsize, trial.channels, trial.batch)
     sides = fit_block(frame.stored, sides, sides if frame.is_map else None)
-    grid = _grid(frame, sides, tile, shared)
-    empty = empty_blocks(volume, grid, frame.extent) if skip_empty else []
+    grid = frame.grid(sides, tile, shared)
+    empty = empty_blocks(volume, grid, frame.step) if skip_empty else []
     plan = BlockPlan(
         key=plan_key(volume, output, tile, recipe or {}),
         frame=frame,
         shape=frame.stored,
-        voxel_size_um=frame.stored_um(level),
-        translation_um=frame.stored_translation_um(level),
+        voxel_size_um=frame.stored_um(volume),
+        translation_um=frame.stored_translation_um(volume),
         stats=_measure(volume),
         tile=tile,
         overlap=shared,
@@ -222,18 +213,15 @@ def make_plan(
         estimate=Estimate(
             memory_bytes=memory_bytes(frame, grid, itemsize, trial.channels, trial.batch),
             disk_bytes=0,
-            seconds=trial.seconds * tiles * (1 - len(empty) / grid.num_blocks),
+            seconds=0.0,
         ),
     )
-    disk = disk_bytes(plan.store(out), grid, trial.channels)
-    return plan.model_copy(
-        update={"estimate": plan.estimate.model_copy(update={"disk_bytes": disk})}
-    )
-
-
-def _grid(frame: Frame, block: Triple, tile: Triple, overlap: Triple) -> BlockGrid:
-    answers = frame.answers if frame.answers != frame.stored else None
-    return BlockGrid(frame.stored, block, tile, overlap, answers)
+    store, busy = plan.store(out), 1 - len(empty) / grid.num_blocks
+    found = {
+        "disk_bytes": disk_bytes(store, grid, trial.channels),
+        "seconds": busy * seconds_for(trial.seconds * tiles, store),
+    }
+    return plan.model_copy(update={"estimate": plan.estimate.model_copy(update=found)})
 
 
 def _measure(volume: Volume) -> IntensityStats:

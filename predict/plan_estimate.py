@@ -27,6 +27,7 @@ MEMORY_BYTES = 900 * 10**6
 _PACKED = {"labels": 0.1, "image": 0.8}  # of its size, what a level takes on disk, about
 _PYRAMID = 8 / 7  # all levels over the finest
 _MOST = 64  # tiles in a batch
+_BYTES_PER_SECOND = 10**8  # that a core packs and writes, about
 
 
 class Trial(NamedTuple):
@@ -46,7 +47,7 @@ class Trial(NamedTuple):
 def try_network(
     network: Callable[[Tensor], Tensor], tile: Triple, cell: Triple, most: int
 ) -> Trial:
-    """Find the batch at which a network is fastest; on a CPU that is 1.
+    """Find the batch at which a network is fastest; where it answers on a CPU that is 1.
 
     Args:
         network: [B, 1, z, y, x] -> [B, C, z, y, x], one answer for each cell.
@@ -56,26 +57,33 @@ def try_network(
     """
     sides = [count * side for count, side in zip(tile, cell, strict=True)]
     best: Trial | None = None
-    batch, gpu = 1, torch.cuda.is_available()
+    batch = 1
     while best is None or batch <= min(_MOST, most):
         tiles = torch.zeros(batch, 1, *sides)
         try:
-            if gpu:
-                network(tiles)  # the first time a GPU also finds out how
-            began = time.perf_counter()
-            answer = network(tiles).cpu()
-            seconds = (time.perf_counter() - began) / batch
+            answer, seconds = _timed(network, tiles)
+            on_cpu = answer.device.type == "cpu"
+            if not on_cpu:  # the first time a GPU also finds out how
+                answer, seconds = _timed(network, tiles)
         except torch.OutOfMemoryError:
             if best is None:
                 raise
             break
-        if best is not None and seconds > 0.95 * best.seconds:
+        if best is not None and seconds / batch > 0.95 * best.seconds:
             break
-        best = Trial(batch, answer.shape[1], seconds)
-        if not gpu:
+        best = Trial(batch, answer.shape[1], seconds / batch)
+        if on_cpu:
             break
         batch *= 2
     return best
+
+
+def _timed(network: Callable[[Tensor], Tensor], tiles: Tensor) -> tuple[Tensor, float]:
+    """An answer where the network gave it, and the seconds until it is on the CPU."""
+    began = time.perf_counter()
+    answer = network(tiles)
+    answer.cpu()
+    return answer, time.perf_counter() - began
 
 
 def memory_bytes(frame: Frame, grid: BlockGrid, itemsize: int, channels: int, batch: int) -> int:
@@ -92,7 +100,7 @@ def memory_bytes(frame: Frame, grid: BlockGrid, itemsize: int, channels: int, ba
     stored = [min(pair) for pair in zip(grid.block, grid.shape, strict=True)]
     core = [
         math.ceil(side * tiled / size)
-        for side, tiled, size in zip(stored, grid.tiled, grid.shape, strict=True)
+        for side, tiled, size in zip(stored, grid.tiled, grid.span, strict=True)
     ]
     read = math.prod(
         min(have, (side + 2 * (tile - 1)) * have / tiled)
@@ -102,7 +110,8 @@ def memory_bytes(frame: Frame, grid: BlockGrid, itemsize: int, channels: int, ba
     )
     seen = 1 + channels / math.prod(frame.cell)  # numbers for each voxel of a tile
     tiles = 2 * batch * math.prod(grid.tile_shape) * math.prod(frame.cell) * 4 * seen
-    sums, values = math.prod(core) * 4 * (channels + 1), 2 * math.prod(stored) * 4 * channels
+    copies = 2 if core == stored else 4  # what is resampled is at hand more often
+    sums, values = math.prod(core) * 4 * (channels + 1), copies * math.prod(stored) * 4 * channels
     cached = min(CACHE_BYTES, waiting_bytes(grid, channels))
     return int(2 * read * itemsize + sums + values + tiles + cached)
 
@@ -127,16 +136,25 @@ def choose_block(
     frame: Frame, tile: Triple, overlap: Triple, itemsize: int, channels: int, batch: int
 ) -> Triple:
     """The largest block whose work fits into the engine's share of memory."""
-    answers = frame.answers if frame.answers != frame.stored else None
     blocks: list[Triple] = []
     for most in SIDES:
         z, y, x = (max(1, most // side) for side in frame.cell)
         blocks.append((z, y, x))
     for block in blocks:
-        grid = BlockGrid(frame.stored, block, tile, overlap, answers)
+        grid = frame.grid(block, tile, overlap)
         if memory_bytes(frame, grid, itemsize, channels, batch) <= MEMORY_BYTES:
             return block
     return blocks[-1]
+
+
+def seconds_for(network: float, store: BlockStore | BlockTiff) -> float:
+    """Of a run: blocks are written while the next is predicted, so the slower of the two counts.
+
+    Args:
+        network: seconds of all tiles.
+        store: what is written.
+    """
+    return max(network, store.bytes / _BYTES_PER_SECOND)
 
 
 def disk_bytes(store: BlockStore | BlockTiff, grid: BlockGrid, channels: int) -> int:

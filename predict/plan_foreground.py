@@ -14,6 +14,7 @@ from ..data.tissue import BLOCK_VOXELS, medium_of, padding_of, thinned, to_block
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
 from .block_grid import BlockGrid
+from .frame import spanned_by
 
 LARGEST = 2**27
 """Voxels of a coarsest level that is still looked at; a volume without a pyramid may have more."""
@@ -23,7 +24,7 @@ DEVIATIONS = 6
 """Of the medium's noise: what rises further is no medium."""
 
 
-def empty_blocks(volume: Volume, grid: BlockGrid, extent: VoxelSize) -> list[int]:
+def empty_blocks(volume: Volume, grid: BlockGrid, step: VoxelSize) -> list[int]:
     """Blocks that lie wholly in constant padding, or in medium as flat and dark as it is elsewhere.
 
     When in doubt a block is not empty: a single voxel of the coarsest level that stands out keeps
@@ -32,7 +33,7 @@ def empty_blocks(volume: Volume, grid: BlockGrid, extent: VoxelSize) -> list[int
     Args:
         volume: of one channel.
         grid: of the blocks.
-        extent: (z, y, x) of the volume in units of the grid, see `Frame.extent`.
+        step: (z, y, x) voxels of level 0 from one of the grid to the next, see `Frame.step`.
 
     Returns:
         Their numbers, ascending; none where the coarsest level is damaged, or too large to look at.
@@ -42,7 +43,7 @@ def empty_blocks(volume: Volume, grid: BlockGrid, extent: VoxelSize) -> list[int
         return []
     try:
         medium = medium_up_to(_sample(volume, coarsest))
-        darkest, brightest = _extremes(volume, coarsest, grid, extent)
+        darkest, brightest = _extremes(volume, coarsest, grid, step)
     except InputError:
         return []
     return np.flatnonzero(brightest <= max(darkest, medium)).tolist()
@@ -84,20 +85,25 @@ def _sample(volume: Volume, level: int) -> NDArray:
 
 
 def _extremes(
-    volume: Volume, level: int, grid: BlockGrid, extent: VoxelSize
+    volume: Volume, level: int, grid: BlockGrid, step: VoxelSize
 ) -> tuple[float, NDArray[np.float64]]:
     """The least finite value of a level, and the greatest of every block by its number."""
     shape = volume.levels[level].shape
+    scales = [
+        each * size / whole
+        for each, size, whole in zip(step, shape, spanned_by(volume, level), strict=True)
+    ]
     spans = [
         [  # a coarse voxel that lies across the border belongs to both sides
-            slice(math.floor(first * by), math.ceil(min(first + side, stored) * by))
+            slice(
+                # behind its end the last one goes on
+                min(math.floor(first * by), size - 1),
+                math.ceil(min(first + side, stored) * by),
+            )
             for first in range(0, stored, side)
         ]
-        for stored, side, by in zip(
-            grid.shape, grid.block, (n / size for n, size in zip(shape, extent, strict=True)),
-            strict=True,
-        )
-    ]  # fmt: skip
+        for stored, side, by, size in zip(grid.shape, grid.block, scales, shape, strict=True)
+    ]
     darkest, brightest = math.inf, np.full(grid.counts, -math.inf)
     depth, high, wide = shape
     thick = max(1, AT_ONCE // (high * wide))

@@ -24,6 +24,9 @@ def plan_rows(request: Request, plan: BlockPlan) -> Iterator[tuple[str, str]]:
     if frame.seen != frame.voxels:
         size = format_voxel_size(frame.seen_um(level))
         yield "resampled", f"{_times(frame.seen)} voxels of {size}, which the weights understand"
+    if not frame.is_map and frame.level:
+        size = format_voxel_size(plan.voxel_size_um)
+        yield "stored", f"{_times(plan.shape)} voxels of {size}, the grid of level 0"
     if frame.is_map:
         size = format_voxel_size(plan.voxel_size_um)
         yield "map", f"{_times(plan.shape)} cells of {_times(frame.cell)} voxels, {size}"

@@ -101,7 +101,7 @@ def run_blocks(
 
     Args:
         job: plan, network, and where to.
-        blocks: ascending; no other process may have any of them.
+        blocks: in the order of work; no other process may have any of them.
         progress: told after every block.
         stop: asked before every block; None = never.
 
@@ -170,9 +170,9 @@ def _raw(job: Job, tiles: Sequence[int]) -> RawTiles:
 def _nothing(job: Job, block: int) -> NDArray:
     """What is stored of a block that holds nothing: background, or its voxels as they are."""
     box = job.plan.grid.box(block)
-    if job.plan.output.what == "restored":
-        return _raw(job, ()).read(box).astype(np.float32)
     z, y, x = (part.stop - part.start for part in box)
+    if job.plan.output.what == "restored":
+        return job.volume.read([part.start for part in box], (z, y, x))[0].astype(np.float32)
     return job.plan.output.of_nothing((z, y, x), job.plan.channels)
 
 

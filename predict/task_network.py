@@ -29,18 +29,11 @@ class TaskNetwork(NamedTuple):
     distance: bool = False
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """[B, 1, z, y, x], normalised -> [B, C, z, y, x]; sides below a patch are filled up."""
-        z, y, x = tiles.shape[2:]
-        short = [
-            max(0, edge - side)
-            for edge, side in zip(self.weights.model.encoder.config.patch, (z, y, x), strict=True)
-        ]
-        for axis, missing in enumerate(short, start=2):
-            tiles = _mirror_filled(tiles, axis, missing)
+        """[B, 1, z, y, x], normalised -> [B, C, z, y, x]; any sides."""
         answer = predict_tiles(self.weights, tiles, self.voxel_size_um, self.precision)
         if has_distance(self.weights) and not self.distance:
             answer = answer[:, :-1]
-        return answer[:, :, :z, :y, :x]
+        return answer
 
 
 class ClassNetwork(NamedTuple):
@@ -78,11 +71,3 @@ def weights_hash(weights: TaskWeights) -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _mirror_filled(tiles: Tensor, axis: int, missing: int) -> Tensor:
-    """Longer along an axis by its own mirror image, edge included, as often as it takes."""
-    side = tiles.shape[axis]
-    places = torch.arange(side + missing, device=tiles.device) % (2 * side)
-    places = torch.where(places < side, places, 2 * side - 1 - places)
-    return tiles.index_select(axis, places) if missing else tiles

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..configs.errors import InputError
 from ..data.normalize import measure_intensity, normalize
-from ..data.resample import How, resample
+from ..data.resample import How
 from ..data.save import labels_store, save_labels, save_volume
 from ..data.volume import Volume
 from ..data.voxel import VoxelSize
@@ -80,10 +80,7 @@ def predict_volume(
     maps = predict_maps(weights, image, size, 1, precision, progress)
 
     def back(values: NDArray, how: How = "linear") -> NDArray[Any]:
-        if frame.seen == volume.shape:
-            return values
-        whole = _whole(volume.shape)
-        return resample(values, seen, whole, frame.seen, volume.shape, how).astype(values.dtype)
+        return frame.back(values, seen, _whole(frame.stored), how)
 
     output = output_of(weights, threshold, probabilities)
     values = output.values(maps.answer, stats)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
+import torch
 
 from luxvox.configs.errors import InputError
+from luxvox.data.block_store import BlockStore
 from luxvox.data.open import open_volume
 from luxvox.data.save import save_volume
 from luxvox.data.tissue import to_blocks
@@ -13,12 +18,22 @@ from luxvox.data.volume import Volume
 from luxvox.predict.block_grid import BlockGrid, bounding_box, share
 from luxvox.predict.frame import Frame
 from luxvox.predict.plan import make_plan, plan_key
-from luxvox.predict.plan_estimate import choose_block, memory_bytes, waiting_bytes
+from luxvox.predict.plan_estimate import (
+    choose_block,
+    memory_bytes,
+    seconds_for,
+    try_network,
+    waiting_bytes,
+)
 from luxvox.predict.plan_file import read_plan, write_plan
 from luxvox.predict.plan_foreground import medium_up_to
 from luxvox.predict.plan_table import plan_rows
 
 GRID = BlockGrid((100, 100, 130), (64, 64, 64), (32, 32, 32), (8, 8, 8))
+
+
+def frame_of(shape):
+    return Frame(level=0, voxels=shape, seen=shape, finest=shape, spanned=shape)
 
 
 def plan_of(blocks, volume, out, **changes):
@@ -53,6 +68,21 @@ def test_parts_share_the_work_evenly_and_cover_it(parts):
     assert max(loads) - min(loads) <= 1
 
 
+def test_small_blocks_of_coarse_answers_are_shared_in_groups():
+    """Each block stands for 32 answers a side; parts that were layers of them would share much."""
+    grid = BlockGrid((1024,) * 3, (64,) * 3, (64,) * 3, (16,) * 3, (512,) * 3)
+    assert sorted(grid.order) == list(range(grid.num_blocks))
+    work = [True] * grid.num_blocks
+    shares = [share(grid, work, 16, part) for part in range(16)]
+    assert sorted(block for blocks in shares for block in blocks) == list(range(grid.num_blocks))
+    tiles = [len({tile for block in blocks for tile in grid.tiles(block)}) for blocks in shares]
+    whole = np.prod([len(starts) for starts in grid.starts])
+    assert sum(tiles) < 2.2 * whole
+    layers = np.array_split(np.arange(grid.num_blocks), 16)
+    apart = [len({tile for block in layer for tile in grid.tiles(int(block))}) for layer in layers]
+    assert sum(tiles) < 0.8 * sum(apart)
+
+
 def test_blocks_are_whole_shards_of_the_output(blocks, image, tmp_path):
     request, plan = plan_of(blocks, image, tmp_path / "out.ome.zarr")
     store = request.job(plan).store
@@ -72,15 +102,18 @@ def test_blocks_are_whole_shards_of_the_output(blocks, image, tmp_path):
 
 def test_blocks_are_as_large_as_memory_allows():
     shape, tile, overlap = (2000, 2000, 2000), (64, 64, 64), (16, 16, 16)
-    frame = Frame(level=0, voxels=shape, seen=shape)
+    frame = frame_of(shape)
     assert choose_block(frame, tile, overlap, 2, channels=1, batch=1) == (256, 256, 256)
     assert choose_block(frame, tile, overlap, 2, channels=9, batch=1) == (128, 128, 128)
     tokens = frame.in_cells((8, 8, 8))
     assert choose_block(tokens, (8, 8, 8), (2, 2, 2), 2, channels=192, batch=1) == (32, 32, 32)
     finer = frame.model_copy(update={"seen": (4000, 4000, 4000)})
     assert choose_block(finer, tile, overlap, 2, channels=1, batch=1) == (128, 128, 128)
+    small = {"level": 2, "voxels": (500, 500, 500), "seen": (500, 500, 500)}
+    coarse = frame.model_copy(update=small)
+    assert choose_block(coarse, tile, overlap, 2, channels=1, batch=1) == (256, 256, 256)
     grid = BlockGrid(shape, (256, 256, 256), tile, overlap)
-    longer = Frame(level=0, voxels=(4000, 4000, 4000), seen=(4000, 4000, 4000))
+    longer = frame_of((4000, 4000, 4000))
     larger = BlockGrid(longer.voxels, grid.block, tile, overlap)
     assert memory_bytes(frame, grid, 2, 1, 1) == memory_bytes(longer, larger, 2, 1, 1)  # bounded
     assert waiting_bytes(larger, 1) > waiting_bytes(grid, 1)  # on disk
@@ -197,6 +230,44 @@ def test_too_small_a_disk_is_said_before_the_start(blocks, image, tmp_path, monk
     with pytest.raises(InputError, match=r"needs about .* of disk"):
         blocks.predict_blocks(blocks.request_of(image, tmp_path / "out.ome.zarr"))
     assert not (tmp_path / "out.ome.zarr").exists()
+
+
+class Elsewhere(NamedTuple):
+    """An answer that lies on a GPU, whatever this machine has."""
+
+    device: torch.device
+    values: torch.Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.values.shape
+
+    def cpu(self) -> torch.Tensor:
+        time.sleep(0.02)  # the same for any batch
+        return self.values
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_batches_are_tried_where_the_network_answers(monkeypatch, there):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    sizes = []
+
+    def network(tiles, device):
+        sizes.append(len(tiles))
+        return tiles if device == "cpu" else Elsewhere(torch.device(device), tiles)
+
+    found = try_network(lambda tiles: network(tiles, "cpu"), (4, 4, 4), (1, 1, 1), 8)
+    assert (found.batch, found.channels, sizes) == (1, 1, [1])
+    sizes.clear()
+    on_gpu: Any = lambda tiles: network(tiles, "cuda")  # noqa: E731
+    assert try_network(on_gpu, (4, 4, 4), (1, 1, 1), 8).batch == 8
+    assert sizes == [1, 1, 2, 2, 4, 4, 8, 8]
+
+
+def test_writing_takes_its_time_too(tmp_path):
+    store = BlockStore(tmp_path / "o.zarr", (1000,) * 3, (256,) * 3, 0, "float32", "image", None)
+    assert seconds_for(5.0, store) == pytest.approx(40)
+    assert seconds_for(5000.0, store) == 5000
 
 
 def test_make_plan_tries_the_network(blocks, image, tmp_path):

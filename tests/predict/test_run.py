@@ -264,8 +264,9 @@ def test_what_stands_there_is_not_mixed_with_another_plan(blocks, image, tmp_pat
         blocks.predict_blocks(other, resume=True, overwrite=True)
     assert blocks.predict_blocks(other, overwrite=True)["skipped_blocks"] == 0
     shutil.rmtree(other.run)
-    with pytest.raises(InputError, match="exists already"):
-        blocks.predict_blocks(other, resume=True)  # of no run that could be gone on with
+    with pytest.raises(InputError, match="not made block by block"):
+        blocks.predict_blocks(other, resume=True)
+    assert not other.run.exists()
     shutil.rmtree(out)
     assert blocks.predict_blocks(other, resume=True)["skipped_blocks"] == 0  # afresh
     with pytest.raises(InputError, match="over its own source"):
