@@ -27,6 +27,7 @@ from ..models.text_vectors import open_tower
 from .embed import Triple, crop_origins, embed_crops, opened
 from .predictor import Predictor
 from .task_weights import is_dense, open_dense
+from .volume import choose_device
 
 
 class Model(nn.Module):
@@ -152,8 +153,10 @@ def load(name: str | Path, device: str | torch.device = "cpu") -> Model | Predic
         `Predictor` of dense (stage B) and of fine-tuned weights.
 
     Raises:
-        InputError: nothing of that name, or weights that do not fit their config.json.
+        InputError: nothing of that name, weights that do not fit their config.json, or no such
+            device.
     """
+    device = choose_device(str(device))
     folder = find_folder(name)
     tensors, config = load_weights(folder)
     if is_dense(config):

@@ -209,13 +209,15 @@ def choose_device(name: str) -> str:
     """Where to run: "auto" is a GPU where there is one.
 
     Raises:
-        InputError: "cuda", and torch finds none.
+        InputError: a GPU, and torch finds none.
     """
     import torch
 
     there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise InputError("--device is cuda, and torch finds none here; leave it out, or see doctor")
+    if name.startswith("cuda") and not there:
+        raise InputError(
+            f"device {name}: torch finds no such GPU here; leave it out, or see luxvox doctor"
+        )
     return name if name != "auto" else "cuda" if there else "cpu"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import luxvox
 from luxvox.configs.errors import InputError
@@ -135,3 +136,9 @@ def test_crops_have_the_size_in_um_that_the_model_was_trained_with(
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     with pytest.raises(InputError, match="trained without captions"):
         model.embed_text("vessels")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(InputError, match="device cuda:0: torch finds no such GPU here"):
+        luxvox.load("luxvox-tiny", device="cuda:0")
