@@ -10,7 +10,7 @@ from luxvox.models.checkpoint import save_weights
 from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
 from luxvox.models.sizes import EncoderConfig
 from luxvox.predict.model import Model
-from luxvox.predict.task_weights import TaskConfig, save_task
+from luxvox.predict.task_weights import TaskConfig, TaskWeights, save_task
 
 SHARED = 32  # width of the space that crops share with sentences
 
@@ -39,14 +39,24 @@ def save_small(folder: Path, seed: int = 0) -> Path:
 
 def save_segmenter(run: Path, tile: int) -> Path:
     """A run that segments "dots", by tiles of so many voxels a side."""
+    task = TaskConfig(task="segment", head="segment", structure="dots", tile=(tile,) * 3)
+    save_task(run / "weights", _segmenter(False), task, {}, "card", torch.zeros(1, 8))
+    return run
+
+
+def toy_weights() -> TaskWeights:
+    """Segments with a depth channel; tiles of 16 voxels."""
+    task = TaskConfig(task="segment", head="segment", tile=(16, 16, 16))
+    return TaskWeights(_segmenter(True), task, "toy", torch.randn(1, 8))
+
+
+def _segmenter(distance: bool) -> DenseModel:
     torch.manual_seed(0)
     config = DenseConfig(
         channels=(4, 8, 16), depths=2, text_dim=8, condition_width=4,
-        heads={"segment": SegmentConfig()},
+        heads={"segment": SegmentConfig(distance=distance)},
     )  # fmt: skip
     model = DenseModel(EncoderConfig(width=24, depth=2, heads=2), config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    task = TaskConfig(task="segment", head="segment", structure="dots", tile=(tile,) * 3)
-    save_task(run / "weights", model, task, {}, "card", torch.zeros(1, 8))
-    return run
+    return model

@@ -18,13 +18,10 @@ import torch
 from luxvox.__main__ import run_command
 from luxvox.configs.errors import InputError
 from luxvox.data.open import open_volume
-from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
-from luxvox.models.sizes import EncoderConfig
 from luxvox.predict.block_marks import BlockMarks
-from luxvox.predict.task_weights import TaskConfig, TaskWeights
 from luxvox.predict.volume import predict_volume
 
-from .small_model import save_segmenter
+from .small_model import save_segmenter, toy_weights
 
 
 def done_blocks(out: Path) -> int:
@@ -206,16 +203,7 @@ def test_task_weights_are_called_as_in_memory():
     from luxvox.predict.image import predict_image
     from luxvox.predict.task_network import TaskNetwork, weights_hash
 
-    torch.manual_seed(0)
-    config = DenseConfig(
-        channels=(4, 8, 16), depths=2, text_dim=8, condition_width=4,
-        heads={"segment": SegmentConfig(distance=True)},
-    )  # fmt: skip
-    model = DenseModel(EncoderConfig(width=24, depth=2, heads=2), config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    task = TaskConfig(task="segment", head="segment", tile=(16, 16, 16))
-    weights = TaskWeights(model, task, "toy", torch.randn(1, 8))
+    weights = toy_weights()
     network = TaskNetwork(weights, (4.0, 1.0, 1.0), "no")
     for shape in ((16, 16, 16), (3, 16, 5)):
         image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -225,5 +213,5 @@ def test_task_weights_are_called_as_in_memory():
     before = weights_hash(weights)
     assert before == weights_hash(weights)
     with torch.no_grad():
-        next(model.parameters())[..., :1] += 1e-3
+        next(weights.model.parameters())[..., :1] += 1e-3
     assert weights_hash(weights) != before

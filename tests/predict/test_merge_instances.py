@@ -13,13 +13,12 @@ from scipy.ndimage import distance_transform_edt
 from luxvox.configs.errors import InputError
 from luxvox.data.open import open_volume
 from luxvox.data.save import save_volume
-from luxvox.models.dense import DenseConfig, DenseModel, SegmentConfig
-from luxvox.models.sizes import EncoderConfig
 from luxvox.predict.block_output import BlockOutput
 from luxvox.predict.blockwise_request import request_task
 from luxvox.predict.instances import split_objects
-from luxvox.predict.task_weights import TaskConfig, TaskWeights
 from luxvox.predict.volume import predict_volume
+
+from .small_model import toy_weights
 
 LABELS = BlockOutput(what="labels")
 
@@ -130,16 +129,7 @@ def test_a_learnt_depth_splits_by_blocks_as_in_one_piece(blocks, tmp_path):
 
 
 def test_weights_with_a_distance_channel_split_by_it(blocks, tmp_path):
-    torch.manual_seed(0)
-    config = DenseConfig(
-        channels=(4, 8, 16), depths=2, text_dim=8, condition_width=4,
-        heads={"segment": SegmentConfig(distance=True)},
-    )  # fmt: skip
-    model = DenseModel(EncoderConfig(width=24, depth=2, heads=2), config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    task = TaskConfig(task="segment", head="segment", tile=(16, 16, 16))
-    weights = TaskWeights(model, task, "toy", torch.randn(1, 8))
+    weights = toy_weights()
     volume = open_volume(blocks.smooth_volume(tmp_path / "in.ome.zarr", (16, 24, 160)))
     request = request_task(weights, volume, tmp_path / "out.ome.zarr", instances=True)
     metrics = blocks.predict_blocks(replace(request, skip_empty=False))
