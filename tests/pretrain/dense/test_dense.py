@@ -159,6 +159,7 @@ def test_two_ranks_write_one_history_and_one_set_of_weights(tmp_path: Path) -> N
     load_weights(tmp_path / "two" / "weights")
 
 
+@pytest.mark.slow
 def test_a_longer_plan_goes_on_from_before_the_decay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
