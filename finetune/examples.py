@@ -115,9 +115,9 @@ def load_example(
     wanted = open_volume(row.target, axes=row.axes, voxel_size_um=row.voxel_size_um)
     same_shape(row, volume, wanted, "target")
     target = _float(wanted.read(channels=[0])[0])
-    need_structure(row, target)
+    target_span = need_structure(row, target)
     image = volume.read(channels=[0])[0]
-    compare_intensities(row, image, target)
+    compare_intensities(row, image, target_span)
     example = _with_image(row, volume, image)
     return replace(example, target=normalize(target, example.stats))
 

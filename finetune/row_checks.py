@@ -34,8 +34,11 @@ def read_labels(row: Row, marked: Volume) -> NDArray[Any]:
     return marked.read()[0]
 
 
-def need_structure(row: Row, target: NDArray[Any]) -> None:
+def need_structure(row: Row, target: NDArray[Any]) -> float:
     """Refuse a target [Z, Y, X] that nothing can be learnt from, or measured against.
+
+    Returns:
+        What its intensities span, 1st to 99.9th percentile.
 
     Raises:
         InputError: it is flat, or holds NaN or infinities.
@@ -51,15 +54,22 @@ def need_structure(row: Row, target: NDArray[Any]) -> None:
             f"{row.where}: the target is flat (its 1st and 99.9th percentile are both {low:g}), "
             "expected structure; check the column 'target', or take the row out"
         )
+    return float(high - low)
 
 
-def compare_intensities(row: Row, image: NDArray[Any], target: NDArray[Any]) -> None:
-    """Warn on stderr where image and target can hardly be in the same unit of intensity."""
-    spans = [float(np.ptp(np.percentile(one, (1, 99.9)))) for one in (image, target)]
-    if max(spans) > _SPANS * max(min(spans), 1e-30):
+def compare_intensities(row: Row, image: NDArray[Any], target_span: float) -> None:
+    """Warn on stderr where image and target can hardly be in the same unit of intensity.
+
+    Args:
+        row: of both.
+        image: [Z, Y, X].
+        target_span: see `need_structure`.
+    """
+    span = float(np.ptp(np.percentile(image, (1, 99.9))))
+    if max(span, target_span) > _SPANS * max(min(span, target_span), 1e-30):
         print(
-            f"warning: {row.where}: intensities of the image span {spans[0]:.3g} and those of its "
-            f"target {spans[1]:.3g} (1st to 99.9th percentile); both should come from the same "
+            f"warning: {row.where}: intensities of the image span {span:.3g} and those of its "
+            f"target {target_span:.3g} (1st to 99.9th percentile); both should come from the same "
             "camera, gain and exposure, or nothing can be learnt from the pair",
             file=sys.stderr,
         )

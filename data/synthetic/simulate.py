@@ -18,6 +18,7 @@ from rich.progress import track
 
 from ...configs.errors import InputError
 from ...configs.load import load_recipe
+from ...configs.whole_file import whole_file
 from ..save import save_labels, save_volume
 from .catalogue import choose
 from .describe import caption, short_templates, wordings
@@ -104,13 +105,14 @@ def simulate(
     folder = _folder(Path(out).expanduser(), overwrite)
     write = partial(_write_sample, recipe=recipe, seed=seed, folder=folder, format=format)
     rows = list(track(_spread(write, count, processes), "simulating", total=count))
-    part = folder / f".{_TABLE}.part"
-    with open(part, "w", newline="", encoding="utf-8") as file:
+    with (
+        whole_file(folder / _TABLE) as draft,
+        draft.open("w", newline="", encoding="utf-8") as file,
+    ):
         names: list[str] = list(COLUMNS)
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(part, folder / _TABLE)
     return folder / _TABLE
 
 

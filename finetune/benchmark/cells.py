@@ -38,16 +38,15 @@ def settings_of(
     Raises:
         InputError: the recipe, or weights, are not as needed.
     """
+    learnt = () if cell.method in UNLABELLED else zip(trial.rows, trial.digests[0], strict=True)
     settings: dict[str, Any] = {
         "version": VERSION,
-        "support": dict(zip((row.id for row in trial.rows), trial.digests[0], strict=True)),
+        "support": {row.id: digest for row, digest in learnt},
         "judged": dict(zip((sample for sample, _ in trial.judged), trial.digests[1], strict=True)),
         "within_volume": trial.within_volume,
         "gap": plan.gap if trial.within_volume else 0,
         "noise": given.noise,
     }
-    if cell.method in UNLABELLED:
-        settings["support"] = {}
     if cell.method not in CLASSICAL:
         recipe = recipe_of(plan, cell, structure_of(given), Path("run"))
         if cell.method == "untouched":

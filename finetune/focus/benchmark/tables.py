@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ....configs.whole_file import whole_file
 from ...benchmark.statistics import estimate
 from .cells import read_cells
 from .decide import Decision, decide
@@ -130,9 +131,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    partial.replace(path)
